@@ -1,0 +1,1 @@
+"""The compiled core; import it through praxis_fast.core."""

@@ -1,0 +1,1 @@
+"""The agent: peers, protocols, tools and configuration."""

@@ -1,0 +1,77 @@
+"""The hot paths, compiled where the compiled core is installed.
+
+`BACKEND` says which twin is in use: "core" (compiled) or "pure" (plain Python).
+`PRAXIS_FAST_PURE=1` forces the plain twins. All names come from one package; the two
+are never mixed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "BACKEND",
+    "JSONSplitter",
+    "YamuxSession",
+    "Matcher",
+    "Group",
+    "Fanout",
+    "StreamOpened",
+    "DataReceived",
+    "StreamClosed",
+    "StreamReset",
+    "WindowOpened",
+    "PingReceived",
+    "PongReceived",
+    "GoAway",
+]
+
+PURE = os.environ.get("PRAXIS_FAST_PURE", "") not in ("", "0")
+
+
+def _is_compiled() -> bool:
+    """Whether the compiled core is wanted and importable."""
+    if PURE:
+        return False
+    try:
+        import praxis_fast._core.splitter  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+if TYPE_CHECKING or not _is_compiled():
+    from praxis_fast._pure.fanout import Fanout
+    from praxis_fast._pure.matcher import Group, Matcher
+    from praxis_fast._pure.splitter import JSONSplitter
+    from praxis_fast._pure.yamux import (
+        DataReceived,
+        GoAway,
+        PingReceived,
+        PongReceived,
+        StreamClosed,
+        StreamOpened,
+        StreamReset,
+        WindowOpened,
+        YamuxSession,
+    )
+
+    BACKEND: str = "pure"
+else:
+    from praxis_fast._core.fanout import Fanout
+    from praxis_fast._core.matcher import Group, Matcher
+    from praxis_fast._core.splitter import JSONSplitter
+    from praxis_fast._core.yamux import (
+        DataReceived,
+        GoAway,
+        PingReceived,
+        PongReceived,
+        StreamClosed,
+        StreamOpened,
+        StreamReset,
+        WindowOpened,
+        YamuxSession,
+    )
+
+    BACKEND = "core"

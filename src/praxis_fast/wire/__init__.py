@@ -1,0 +1,1 @@
+"""Sans-IO protocols: bytes, time and randomness come in as arguments."""

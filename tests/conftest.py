@@ -1,0 +1,83 @@
+"""Fixtures every test file may use."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NAMES = {
+    "splitter": ["JSONSplitter"],
+    "yamux": [
+        "YamuxSession",
+        "StreamOpened",
+        "DataReceived",
+        "StreamClosed",
+        "StreamReset",
+        "WindowOpened",
+        "PingReceived",
+        "PongReceived",
+        "GoAway",
+    ],
+    "matcher": ["Matcher", "Group"],
+    "fanout": ["Fanout"],
+}
+
+
+def load_backend(name: str) -> SimpleNamespace:
+    """All core names of one twin, "core" or "pure"."""
+    names: dict[str, Any] = {"name": name}
+    for module, exported in NAMES.items():
+        loaded = importlib.import_module(f"praxis_fast._{name}.{module}")
+        names |= {key: getattr(loaded, key) for key in exported}
+    return SimpleNamespace(**names)
+
+
+def has_core() -> bool:
+    try:
+        importlib.import_module("praxis_fast._core.splitter")
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["pure", "core"] if has_core() else ["pure"])
+def backend(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """The core, once as plain twin and once compiled."""
+    return load_backend(request.param)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> Iterator[random.Random]:
+    """A seeded generator; a failing test prints its seed."""
+    number = random.SystemRandom().getrandbits(32)
+    print(f"seed: {number}")
+    return random.Random(number)
+
+
+def cuts(data: bytes, rng: random.Random) -> list[bytes]:
+    """The data cut at random places, empty pieces included."""
+    places = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randrange(12)))
+    edges = [0, *places, len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+@pytest.fixture
+def chunkings() -> Callable[[bytes], list[list[bytes]]]:
+    """The ways every machine is fed: whole, byte by byte, at seeded cuts."""
+
+    def make(data: bytes) -> list[list[bytes]]:
+        return [
+            [data],
+            [data[i : i + 1] for i in range(len(data))],
+            *(cuts(data, random.Random(number)) for number in range(5)),
+        ]
+
+    return make
