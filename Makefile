@@ -1,36 +1,48 @@
-# Both user commands make their own .venv and install everything from pyproject.toml.
+# The two user commands, demo and test, make their own .venv and install everything
+# from pyproject.toml. `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(wildcard src/praxis_fast/_core/*.pyx src/praxis_fast/_core/*.pxd src/praxis_fast/_core/kernels/*)
 ARGS ?=
 
-.PHONY: help demo test build lint types bench clean
+.PHONY: help build demo test pure lint types interop bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 $(VENV)/.installed: pyproject.toml setup.py $(CORE)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group dev --editable .
+	@echo "making .venv and building the compiled core (the first time takes a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --group dev --editable .
 	@touch $@
 
-build: $(VENV)/.installed ## make .venv, compile the core
+build: $(VENV)/.installed ## make .venv and compile the core
 
-demo: build ## two agents find each other; events stream live (ARGS="--seconds 10")
+demo: build ## two agents find each other and stream events (ARGS="--seconds 10")
 	@$(BIN)/praxis-fast demo $(ARGS)
 
 test: build ## every test that needs only Python and a C compiler
-	$(BIN)/python -m pytest -m "not interop" $(ARGS)
+	@$(BIN)/python -m pytest -m "not interop" $(ARGS)
+
+pure: build ## the same tests over the plain twins
+	@PRAXIS_FAST_PURE=1 $(BIN)/python -m pytest -m "not interop and not packaging" $(ARGS)
 
 lint: build ## ruff and cython-lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint src/praxis_fast/_core
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/cython-lint src/praxis_fast/_core
 
 types: build ## mypy --strict
-	$(BIN)/mypy
+	@$(BIN)/mypy
 
-clean: ## remove what the build made
-	rm -rf $(VENV) build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c
+interop: build ## js-libp2p, py-libp2p and go-libp2p dial us and are dialled
+	@$(BIN)/python -m tests.interop.install
+	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
+
+bench: build ## every bench, compiled against plain and against others
+	@$(BIN)/python -m pytest bench --benchmark-enable --benchmark-only $(ARGS)
+
+clean: ## remove everything the build made
+	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c
