@@ -146,6 +146,9 @@ class DiscoveryLimits:
     ] = 3
     max_peers: Annotated[Count, Meta(description="peers in the table")] = 1024
     max_addresses: Annotated[Count, Meta(description="addresses kept for a peer")] = 20
+    change_interval: Annotated[
+        Seconds, Meta(description="s between changes of a peer's announced addresses")
+    ] = 2.0
     check_interval: Annotated[Seconds, Meta(description="s between checks")] = 10.0
     stale_after: Annotated[Seconds, Meta(description="s unseen until forgotten")] = (
         300.0
