@@ -5,6 +5,8 @@ PraxisError
 │   ├── JSONStreamError      a text on a JSON stream is malformed or over a limit
 │   ├── MultistreamError
 │   ├── NoiseError           handshake or decryption failed
+│   ├── ProtobufError        a protobuf message or a varint is malformed
+│   ├── PublicKeyError       a public key is malformed, weak or not canonical
 │   ├── YamuxError
 │   ├── IdentifyError
 │   ├── MessageError         a card, tool or RPC message is malformed
@@ -27,6 +29,11 @@ PraxisError
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PraxisError(Exception):
@@ -56,8 +63,25 @@ class NoiseError(ProtocolError):
     """The secure channel's handshake or a decryption failed."""
 
 
+class ProtobufError(ProtocolError):
+    """A protobuf message or a varint is malformed."""
+
+
+class PublicKeyError(ProtocolError):
+    """A public key is malformed, weak or not canonical."""
+
+
 class YamuxError(ProtocolError):
-    """A yamux frame is malformed or breaks the session's rules."""
+    """A yamux frame is malformed or breaks the session's rules.
+
+    `events` holds what the same call had parsed before the bad frame.
+    """
+
+    def __init__(
+        self, message: str, code: int | None = None, events: Sequence[object] = ()
+    ) -> None:
+        super().__init__(message, code)
+        self.events = list(events)
 
 
 class IdentifyError(ProtocolError):
