@@ -64,7 +64,9 @@ def extensions() -> list[Extension]:
             f"praxis_fast._core.{path.stem}",
             [str(path), *(kernels if path.stem == "splitter" else [])],
             include_dirs=[str(CORE / "kernels")],
-            depends=sorted(str(header) for header in CORE.rglob("*.[hp]*d")),
+            depends=sorted(
+                str(path) for end in ("*.pxd", "*.h") for path in CORE.rglob(end)
+            ),
             extra_compile_args=FLAGS,
         )
         for path in sorted(CORE.glob("*.pyx"))
