@@ -181,6 +181,9 @@ class ToolLimits:
     max_calls: Annotated[Count, Meta(description="inbound calls at once, per peer")] = (
         64
     )
+    max_threads: Annotated[
+        Count, Meta(description="tools that are plain functions, running at once")
+    ] = 16
 
 
 @dataclass(frozen=True, slots=True)
