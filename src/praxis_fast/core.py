@@ -2,7 +2,8 @@
 
 `BACKEND` says which twin is in use: "core" (compiled) or "pure" (plain Python).
 `PRAXIS_FAST_PURE=1` forces the plain twins. All names come from one package; the two
-are never mixed.
+are never mixed. `KERNEL` names the instruction set the compiled splitter uses, "" with
+the plain twins; `PRAXIS_FAST_KERNEL` forces one of `avx512`, `avx2`, `neon`, `scalar`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "BACKEND",
+    "KERNEL",
     "JSONSplitter",
     "YamuxSession",
     "Matcher",
@@ -35,7 +37,10 @@ def _is_compiled() -> bool:
     if PURE:
         return False
     try:
-        import praxis_fast._core.splitter  # noqa: F401
+        import praxis_fast._core.fanout
+        import praxis_fast._core.matcher
+        import praxis_fast._core.splitter
+        import praxis_fast._core.yamux  # noqa: F401
     except ImportError:
         return False
     return True
@@ -58,10 +63,11 @@ if TYPE_CHECKING or not _is_compiled():
     )
 
     BACKEND: str = "pure"
+    KERNEL: str = ""
 else:
     from praxis_fast._core.fanout import Fanout
     from praxis_fast._core.matcher import Group, Matcher
-    from praxis_fast._core.splitter import JSONSplitter
+    from praxis_fast._core.splitter import JSONSplitter, select_kernel
     from praxis_fast._core.yamux import (
         DataReceived,
         GoAway,
@@ -75,3 +81,4 @@ else:
     )
 
     BACKEND = "core"
+    KERNEL = select_kernel(os.environ.get("PRAXIS_FAST_KERNEL"))

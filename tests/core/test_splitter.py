@@ -7,7 +7,6 @@ import json
 import pickle
 import random
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from praxis_fast.errors import JSONStreamError, PraxisError, UsageError
-from tests.conftest import cuts, has_core, load_backend
+from tests.conftest import cuts
+from tests.core.splitters import SPLITTERS, Splitters, outcome, split
 
 Chunkings = Callable[[bytes], list[list[bytes]]]
-Outcome = tuple[list[bytes], str | None, int]
 
-BACKENDS = [load_backend(name) for name in ("pure", "core")[: 1 + has_core()]]
 SEPARATORS = [b"", b" ", b"\n", b"\r\n", b"\t \n", b" " * 70]
 HIGHEST = 2**30
 
@@ -31,26 +29,11 @@ VALUES = st.recursive(
 )
 
 
-def outcome(backend: SimpleNamespace, chunks: list[bytes], **limits: int) -> Outcome:
-    """All texts, the error's message or None, and the bytes held before the end."""
-    splitter = backend.JSONSplitter(**limits)
-    texts: list[bytes] = []
-    pending = -1
-    try:
-        for chunk in chunks:
-            texts += splitter.receive_data(chunk)
-        splitter.receive_data(b"")
-        pending = splitter.pending
-        texts += splitter.receive_eof()
-    except JSONStreamError as error:
-        return texts, str(error), pending
-    return texts, None, pending
-
-
-def split(backend: SimpleNamespace, data: bytes, **limits: int) -> list[bytes]:
-    texts, error, _ = outcome(backend, [data], **limits)
-    assert error is None
-    return texts
+@pytest.fixture(params=SPLITTERS, ids=str)
+def splitters(request: pytest.FixtureRequest) -> Splitters:
+    """Both twins, the compiled one with each kernel."""
+    found: Splitters = request.param
+    return found
 
 
 def decode_all(data: bytes) -> list[Any]:
@@ -161,10 +144,10 @@ LIMITS = {
 
 @pytest.mark.parametrize(("data", "texts"), STREAMS.values(), ids=STREAMS.keys())
 def test_json_1_texts_are_found_in_any_chunking(
-    backend: SimpleNamespace, chunkings: Chunkings, data: bytes, texts: list[bytes]
+    splitters: Splitters, chunkings: Chunkings, data: bytes, texts: list[bytes]
 ) -> None:
     for chunks in chunkings(data):
-        found, error, _ = outcome(backend, chunks)
+        found, error, _ = outcome(splitters, chunks)
         assert (found, error) == (texts, None)
         assert {type(text) for text in found} <= {bytes}
 
@@ -173,21 +156,21 @@ def test_json_1_texts_are_found_in_any_chunking(
     ("data", "texts", "message"), FAULTS.values(), ids=FAULTS.keys()
 )
 def test_json_1_fault_is_raised_after_the_texts_before_it(
-    backend: SimpleNamespace,
+    splitters: Splitters,
     chunkings: Chunkings,
     data: bytes,
     texts: list[bytes],
     message: str,
 ) -> None:
     for chunks in chunkings(data):
-        assert outcome(backend, chunks)[:2] == (texts, message)
+        assert outcome(splitters, chunks)[:2] == (texts, message)
 
 
 @pytest.mark.parametrize(
     ("data", "limits", "texts", "message"), LIMITS.values(), ids=LIMITS.keys()
 )
 def test_json_2_3_limit_is_enforced_in_any_chunking(
-    backend: SimpleNamespace,
+    splitters: Splitters,
     chunkings: Chunkings,
     data: bytes,
     limits: dict[str, int],
@@ -195,38 +178,38 @@ def test_json_2_3_limit_is_enforced_in_any_chunking(
     message: str,
 ) -> None:
     for chunks in chunkings(data):
-        assert outcome(backend, chunks, **limits)[:2] == (texts, message)
+        assert outcome(splitters, chunks, **limits)[:2] == (texts, message)
 
 
 @pytest.mark.parametrize("opener", [b"[", b'{"a":'])
-def test_json_3_default_depth_is_128(backend: SimpleNamespace, opener: bytes) -> None:
+def test_json_3_default_depth_is_128(splitters: Splitters, opener: bytes) -> None:
     closer = b"]" if opener == b"[" else b"}"
     deepest = opener * 128 + closer * 128
-    assert split(backend, deepest) == [deepest]
-    _, error, _ = outcome(backend, [opener * 129])
+    assert split(splitters, deepest) == [deepest]
+    _, error, _ = outcome(splitters, [opener * 129])
     assert error == "nesting of 129 levels, limit 128"
 
 
-def test_json_2_default_frame_is_one_mebibyte(backend: SimpleNamespace) -> None:
+def test_json_2_default_frame_is_one_mebibyte(splitters: Splitters) -> None:
     largest = b'"' + b"a" * (2**20 - 2) + b'"'
-    assert split(backend, largest + b"1") == [largest, b"1"]
+    assert split(splitters, largest + b"1") == [largest, b"1"]
     for endless in (b'"' + b"a" * 2**20, b"[" + b"1," * 2**19, b"1" * (2**20 + 1)):
-        _, error, _ = outcome(backend, [endless])
+        _, error, _ = outcome(splitters, [endless])
         assert error == "text of at least 1048577 bytes, limit 1048576"
 
 
-def test_json_2_default_white_space_is_64_kib(backend: SimpleNamespace) -> None:
+def test_json_2_default_white_space_is_64_kib(splitters: Splitters) -> None:
     blank = b" " * 65536
-    assert split(backend, blank + b"1" + blank + b"2" + blank) == [b"1", b"2"]
+    assert split(splitters, blank + b"1" + blank + b"2" + blank) == [b"1", b"2"]
     for data in (blank + b"\n", b"1" + blank + b"\n2"):
-        _, error, _ = outcome(backend, [data])
+        _, error, _ = outcome(splitters, [data])
         assert error == "white space of at least 65537 bytes, limit 65536"
 
 
 def test_json_2_an_endless_text_holds_no_more_than_the_limit(
-    backend: SimpleNamespace,
+    splitters: Splitters,
 ) -> None:
-    splitter = backend.JSONSplitter(max_frame=1000)
+    splitter = splitters.make(max_frame=1000)
     splitter.receive_data(b"[" * 100)
     for size in range(101, 1001):
         splitter.receive_data(b"1")
@@ -236,8 +219,8 @@ def test_json_2_an_endless_text_holds_no_more_than_the_limit(
     assert splitter.pending == 0
 
 
-def test_pending_counts_the_open_text_only(backend: SimpleNamespace) -> None:
-    splitter = backend.JSONSplitter()
+def test_pending_counts_the_open_text_only(splitters: Splitters) -> None:
+    splitter = splitters.make()
     for chunk, pending in [
         (b"  ", 0),
         (b'[1] ["a', 3),
@@ -251,8 +234,8 @@ def test_pending_counts_the_open_text_only(backend: SimpleNamespace) -> None:
         assert splitter.pending == pending
 
 
-def test_error_is_raised_by_every_later_call(backend: SimpleNamespace) -> None:
-    splitter = backend.JSONSplitter()
+def test_error_is_raised_by_every_later_call(splitters: Splitters) -> None:
+    splitter = splitters.make()
     assert splitter.receive_data(b"[1]}[2]") == [b"[1]"]
     assert splitter.pending == 0
     for call in (
@@ -265,9 +248,9 @@ def test_error_is_raised_by_every_later_call(backend: SimpleNamespace) -> None:
 
 
 def test_unfinished_text_is_raised_by_every_later_call(
-    backend: SimpleNamespace,
+    splitters: Splitters,
 ) -> None:
-    splitter = backend.JSONSplitter()
+    splitter = splitters.make()
     splitter.receive_data(b"[1")
     for _ in range(2):
         with pytest.raises(JSONStreamError, match="inside a text of 2 bytes"):
@@ -277,8 +260,8 @@ def test_unfinished_text_is_raised_by_every_later_call(
     assert splitter.pending == 0
 
 
-def test_bare_scalar_ends_with_the_stream(backend: SimpleNamespace) -> None:
-    splitter = backend.JSONSplitter()
+def test_bare_scalar_ends_with_the_stream(splitters: Splitters) -> None:
+    splitter = splitters.make()
     assert splitter.receive_data(b"4") == []
     assert splitter.receive_data(b"2") == []
     assert splitter.pending == 2
@@ -287,8 +270,8 @@ def test_bare_scalar_ends_with_the_stream(backend: SimpleNamespace) -> None:
     assert splitter.receive_eof() == []
 
 
-def test_data_after_the_end_is_refused(backend: SimpleNamespace) -> None:
-    splitter = backend.JSONSplitter()
+def test_data_after_the_end_is_refused(splitters: Splitters) -> None:
+    splitter = splitters.make()
     assert splitter.receive_eof() == []
     with pytest.raises(UsageError, match=r"^data after the end of the stream$"):
         splitter.receive_data(b"1")
@@ -307,18 +290,18 @@ def test_data_after_the_end_is_refused(backend: SimpleNamespace) -> None:
     ids=["bytes", "bytearray", "memoryview", "slice", "array", "matrix"],
 )
 def test_any_contiguous_buffer_is_taken(
-    backend: SimpleNamespace, make: Callable[[bytes], Any]
+    splitters: Splitters, make: Callable[[bytes], Any]
 ) -> None:
-    texts = backend.JSONSplitter().receive_data(make(b'[1]"ab"{} [2'))
+    texts = splitters.make().receive_data(make(b'[1]"ab"{} [2'))
     assert texts == [b"[1]", b'"ab"', b"{}"]
     assert [type(text) for text in texts] == [bytes] * 3
 
 
 @pytest.mark.parametrize("data", ["[1]", None, 1, [1], memoryview(b"[1]")[::2]])
 def test_other_input_is_refused_and_nothing_is_lost(
-    backend: SimpleNamespace, data: Any
+    splitters: Splitters, data: Any
 ) -> None:
-    splitter = backend.JSONSplitter()
+    splitter = splitters.make()
     splitter.receive_data(b"[1")
     name = type(data).__name__
     with pytest.raises(UsageError, match=f"^data of type {name}, expected a contig"):
@@ -326,8 +309,8 @@ def test_other_input_is_refused_and_nothing_is_lost(
     assert splitter.receive_data(b"]") == [b"[1]"]
 
 
-def test_input_may_be_reused_after_the_call(backend: SimpleNamespace) -> None:
-    splitter = backend.JSONSplitter()
+def test_input_may_be_reused_after_the_call(splitters: Splitters) -> None:
+    splitter = splitters.make()
     buf = bytearray(b'[1] "ab')
     texts = splitter.receive_data(buf)
     buf[:] = b"x" * len(buf)
@@ -338,36 +321,36 @@ def test_input_may_be_reused_after_the_call(backend: SimpleNamespace) -> None:
 @pytest.mark.parametrize("name", ["max_frame", "max_depth", "max_blank"])
 @pytest.mark.parametrize("value", [0, -1, HIGHEST + 1, 2**100, 1.5, "8", None, True])
 def test_limit_out_of_range_is_refused(
-    backend: SimpleNamespace, name: str, value: Any
+    splitters: Splitters, name: str, value: Any
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        backend.JSONSplitter(**{name: value})
+        splitters.make(**{name: value})
     expected = f"{name} of {value!r}, expected a whole number from 1 to {HIGHEST}"
     assert str(caught.value) == expected
 
 
-def test_highest_limits_are_taken(backend: SimpleNamespace) -> None:
+def test_highest_limits_are_taken(splitters: Splitters) -> None:
     limits = dict.fromkeys(["max_frame", "max_depth", "max_blank"], HIGHEST)
-    assert split(backend, b"  [1] 2", **limits) == [b"[1]", b"2"]
+    assert split(splitters, b"  [1] 2", **limits) == [b"[1]", b"2"]
 
 
-def test_unknown_arguments_are_refused(backend: SimpleNamespace) -> None:
+def test_unknown_arguments_are_refused(splitters: Splitters) -> None:
     with pytest.raises(TypeError):
-        backend.JSONSplitter(1000)
+        splitters.make(1000)
     with pytest.raises(TypeError):
-        backend.JSONSplitter(max_size=1000)
+        splitters.make(max_size=1000)
 
 
-def test_splitters_do_not_pickle(backend: SimpleNamespace) -> None:
+def test_splitters_do_not_pickle(splitters: Splitters) -> None:
     with pytest.raises(TypeError, match=r"cannot pickle .*JSONSplitter"):
-        pickle.dumps(backend.JSONSplitter())
+        pickle.dumps(splitters.make())
 
 
-def test_a_long_text_in_small_chunks_is_taken_whole(backend: SimpleNamespace) -> None:
+def test_a_long_text_in_small_chunks_is_taken_whole(splitters: Splitters) -> None:
     text = json.dumps({"data": ['x\\"[' * 50, {"n": list(range(9))}] * 300}).encode()
     for size in (1, 7, 64, 1460, 4096, 4097, 70000):
         chunks = [text[i : i + size] for i in range(0, len(text), size)]
-        assert outcome(backend, [*chunks, *chunks])[:2] == ([text, text], None)
+        assert outcome(splitters, [*chunks, *chunks])[:2] == ([text, text], None)
 
 
 @given(st.lists(VALUES, max_size=5), st.sampled_from(SEPARATORS), st.integers(0, 2**32))
@@ -381,10 +364,10 @@ def test_json_1_concatenated_values_come_back(
         parts += [text, separator if text[-1:] in b'"}]' else separator or b" "]
     stream = b"".join(parts)
     assert decode_all(stream) == values
-    for backend in BACKENDS:
-        assert split(backend, stream) == texts
+    for each in SPLITTERS:
+        assert split(each, stream) == texts
         chunks = cuts(stream, random.Random(number))
-        assert outcome(backend, chunks)[:2] == (texts, None)
+        assert outcome(each, chunks)[:2] == (texts, None)
 
 
 PIECES = [b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":", b" ", b"1", b"a", b"\xe2"]
@@ -405,16 +388,16 @@ def test_any_bytes_give_the_same_in_both_twins_and_any_chunking(
     pieces: list[bytes], number: int, limits: dict[str, int]
 ) -> None:
     data = b"".join(pieces)
-    expected = outcome(BACKENDS[0], [data], **limits)
+    expected = outcome(SPLITTERS[0], [data], **limits)
     chunked = [[data[i : i + 1] for i in range(len(data))]]
     chunked += [cuts(data, random.Random(number))]
-    for backend in BACKENDS:
+    for each in SPLITTERS:
         for chunks in ([data], *chunked):
-            assert outcome(backend, chunks, **limits) == expected
+            assert outcome(each, chunks, **limits) == expected
 
 
-def test_errors_are_of_the_tree(backend: SimpleNamespace) -> None:
+def test_errors_are_of_the_tree(splitters: Splitters) -> None:
     with pytest.raises(PraxisError) as caught:
-        backend.JSONSplitter().receive_data(b"}")
+        splitters.make().receive_data(b"}")
     assert type(caught.value) is JSONStreamError
     assert caught.value.code == 1

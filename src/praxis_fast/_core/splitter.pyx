@@ -8,13 +8,13 @@ from cpython.bytes cimport (
 )
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcpy, strcmp
+from libc.string cimport memcpy
 
 cimport cython
 
 from praxis_fast.errors import JSONStreamError, UsageError
 
-__all__ = ["JSONSplitter", "kernels", "select_kernel"]
+__all__ = ["JSONSplitter", "current_kernel", "kernels", "select_kernel"]
 
 # Far above any frame this library accepts; offsets stay 32 bits wide.
 cdef enum:
@@ -30,7 +30,7 @@ cdef extern from "Python.h":
     void Py_CLEAR(PyObject*)
 
 # The one choice for the whole process; each splitter keeps the one it was made with.
-cdef scan_function* current_scan = scan_kernels()[0].scan
+cdef const kernel* current = scan_kernels()
 
 
 def kernels():
@@ -43,18 +43,22 @@ def kernels():
     return tuple(names)
 
 
-def select_kernel(name=None):
-    """Use this kernel for splitters made from now on, the best one for None.
+def current_kernel():
+    """The kernel of splitters made from now on."""
+    return current.name.decode()
 
-    Returns its name. "" counts as None.
+
+def select_kernel(name=None):
+    """Use this kernel for splitters made from now on; the best one for None or "".
+
+    Returns its name.
     """
-    global current_scan
+    global current
     cdef const kernel* one = scan_kernels()
-    wanted = (name or one.name.decode()).encode()
     while one.name != NULL:
-        if strcmp(one.name, wanted) == 0:
-            current_scan = one.scan
-            return one.name.decode()
+        if not name or one.name.decode() == name:
+            current = one
+            return current_kernel()
         one += 1
     raise UsageError(f"kernel {name!r}, this processor has {', '.join(kernels())}")
 
@@ -75,7 +79,7 @@ cdef class JSONSplitter:
         self._scanner.max_frame = checked("max_frame", max_frame)
         self._scanner.max_depth = checked("max_depth", max_depth)
         self._scanner.max_blank = checked("max_blank", max_blank)
-        self._scan = current_scan
+        self._scan = current.scan
 
     def __dealloc__(self):
         Py_XDECREF(self._held)

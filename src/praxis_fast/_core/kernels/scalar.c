@@ -124,29 +124,42 @@ static int32_t inside(struct scanner *s, const uint8_t *data, int32_t pos, int32
     return end == size ? pos : fail(s, SCAN_FRAME_FAULT, pos);
 }
 
+static inline int32_t step(struct scanner *s, const uint8_t *data, int32_t pos,
+                           int32_t size, struct span *spans, int32_t *found)
+{
+    switch (s->state) {
+    case SCAN_BETWEEN:
+        return between(s, data, pos, size);
+    case SCAN_SCALAR:
+        return scalar(s, data, pos, size, spans, found);
+    case SCAN_INSIDE:
+        return inside(s, data, pos, size, spans, found);
+    case SCAN_STRING:
+        return string(s, data, pos, size, spans, found);
+    default:
+        return escape(s, pos, size);
+    }
+}
+
 int32_t scan_from(struct scanner *s, const uint8_t *data, int32_t pos, int32_t size,
                   struct span *spans, int32_t found)
 {
-    while (pos < size && !s->fault) {
-        switch (s->state) {
-        case SCAN_BETWEEN:
-            pos = between(s, data, pos, size);
-            break;
-        case SCAN_SCALAR:
-            pos = scalar(s, data, pos, size, spans, &found);
-            break;
-        case SCAN_INSIDE:
-            pos = inside(s, data, pos, size, spans, &found);
-            break;
-        case SCAN_STRING:
-            pos = string(s, data, pos, size, spans, &found);
-            break;
-        default:
-            pos = escape(s, pos, size);
-            break;
-        }
-    }
+    while (pos < size && !s->fault)
+        pos = step(s, data, pos, size, spans, &found);
     return found;
+}
+
+int32_t scan_to_bracket(struct scanner *s, const uint8_t *data, int32_t pos,
+                        int32_t size, struct span *spans, int32_t *found)
+{
+    while (pos < size && !s->fault) {
+        if (s->state == SCAN_INSIDE && CLASS[data[pos]] == OPEN) {
+            s->depth = 1;
+            return pos + 1;
+        }
+        pos = step(s, data, pos, size, spans, found);
+    }
+    return pos;
 }
 
 int32_t scan_scalar(struct scanner *s, const uint8_t *data, int32_t size,

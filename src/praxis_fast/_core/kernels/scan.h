@@ -50,7 +50,18 @@ typedef int32_t scan_function(struct scanner *, const uint8_t *data, int32_t siz
 int32_t scan_from(struct scanner *, const uint8_t *data, int32_t pos, int32_t size,
                   struct span *spans, int32_t found);
 
+/* The same between texts, up to behind the bracket that opens the next one: `depth` is
+   1 then, and stays 0 at the end of the batch and at a fault. Returns where it is. */
+int32_t scan_to_bracket(struct scanner *, const uint8_t *data, int32_t pos,
+                        int32_t size, struct span *spans, int32_t *found);
+
 scan_function scan_scalar;
+#if defined(__x86_64__)
+scan_function scan_avx512;
+scan_function scan_avx2;
+#elif defined(__aarch64__)
+scan_function scan_neon;
+#endif
 
 /* The kernels this processor can run, best first; ends with a null name. */
 struct kernel {
