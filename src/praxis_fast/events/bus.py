@@ -22,7 +22,7 @@ import os
 import time
 from collections import deque
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
@@ -66,25 +66,6 @@ class SinkHandle:
             self._sinks.remove(self._sink)
 
 
-class GuardedFilter(EventFilter):
-    """A filter with `matches` of users' code: one that raises matches nothing."""
-
-    def __init__(
-        self, inner: EventFilter, report: Callable[[Any, Event, BaseException], None]
-    ) -> None:
-        super().__init__(role=inner.role)
-        self.__dict__ |= {"inner": inner, "report": report}
-
-    def matches(self, event: Event) -> bool:
-        """What the inner filter says."""
-        inner: EventFilter = self.__dict__["inner"]
-        try:
-            return bool(inner.matches(event))
-        except Exception as error:  # users' code may raise anything
-            self.__dict__["report"](inner.matches, event, error)
-            return False
-
-
 class EventBus:
     """Publishes events in one sequence to subscribers of this process and to sinks.
 
@@ -108,7 +89,8 @@ class EventBus:
         self._new_id = IDSource()
         self._time = ClockText(wall_clock)
         self._seq = 0
-        self._matcher = Matcher()
+        self._matcher = Matcher(on_error=self._on_filter_error)
+        self._current: Event | None = None
         self._mailboxes: set[Mailbox] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sinks: list[Sink] = []
@@ -259,7 +241,7 @@ class EventBus:
             runner = HandlerRunner(mailbox, handler, self._report, timeout, self._tasks)
             mailbox.wake = runner.wake
         self._mailboxes.add(mailbox)
-        self._matcher.add(mailbox, self._guarded(filter or EventFilter()))
+        self._matcher.add(mailbox, filter or EventFilter())
         return Subscription(mailbox, self._forget, is_iterator=handler is None)
 
     def add_sink(self, sink: Sink) -> SinkHandle:
@@ -341,9 +323,11 @@ class EventBus:
                 sink(event)
             except Exception as error:  # one sink's fault is not the publisher's
                 self._report(sink, event, error)
+        self._current = event
         gone: list[Mailbox] = []
         for group in self._matcher.match(event):
-            gone += [mailbox for mailbox in tuple(group.keys) if not mailbox.put(event)]
+            mailboxes = cast("tuple[Mailbox, ...]", tuple(group.keys))
+            gone += [mailbox for mailbox in mailboxes if not mailbox.put(event)]
         for mailbox in gone:
             self._forget(mailbox)
         if self._waiting and event.correlation_id is not None:
@@ -351,10 +335,9 @@ class EventBus:
             if answer is not None and not answer.done():
                 answer.set_result(event)
 
-    def _guarded(self, wanted: EventFilter) -> EventFilter:
-        return (
-            GuardedFilter(wanted, self._report) if wanted.overrides_matches else wanted
-        )
+    def _on_filter_error(self, wanted: EventFilter, error: Exception) -> None:
+        assert self._current is not None
+        self._report(wanted.matches, self._current, error)
 
     def _forget(self, mailbox: Mailbox) -> None:
         if mailbox not in self._mailboxes:

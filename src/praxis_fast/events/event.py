@@ -14,7 +14,15 @@ from praxis_fast.events.filter import EventFilter
 from praxis_fast.events.priority import Priority
 from praxis_fast.events.tags import Tags
 
-__all__ = ["Event", "EventFilter", "EventMetadata", "Priority", "Tags", "utc_text"]
+__all__ = [
+    "Event",
+    "EventFilter",
+    "EventMetadata",
+    "Priority",
+    "Tags",
+    "utc_now",
+    "utc_text",
+]
 
 
 def utc_text(seconds: float) -> str:

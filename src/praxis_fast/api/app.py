@@ -1,0 +1,111 @@
+"""The ASGI application: routes, errors as JSON, and the door in front of everything."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from praxis_fast.api.access import Access
+from praxis_fast.api.http import AgentRoutes
+from praxis_fast.api.responses import (
+    HTTPError,
+    error_response,
+    praxis_error_response,
+)
+from praxis_fast.errors import PraxisError
+from praxis_fast.limits import Limits
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from praxis_fast.api.served import ServedAgent
+
+logger = logging.getLogger(__name__)
+
+# Answered to plain GET requests there; the streams themselves never reach the routes.
+STREAM_PATHS = ("/ws", "/ws/events", "/events")
+
+
+class Door:
+    """Refuses foreign hosts, foreign origins and missing tokens on every route."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        server = scope.get("server")
+        refusal = self._access.refuse(
+            scope["headers"],
+            local=server[0] if server else None,
+            query=scope.get("query_string", b""),
+        )
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
+        answer = error_response(refusal.status, refusal.title, refusal.message, headers)
+        await answer(scope, receive, send)
+
+
+def make_app(
+    agent: ServedAgent, *, limits: Limits | None = None, access: Access | None = None
+) -> ASGIApp:
+    """The HTTP surface of an agent."""
+    routes = AgentRoutes(agent, limits or Limits()).routes()
+    routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            HTTPException: on_http_exception,
+            HTTPError: on_http_error,
+            PraxisError: on_praxis_error,
+            Exception: on_fault,
+        },
+    )
+    return Door(app, access or Access())
+
+
+async def upgrade_required(request: Request) -> Response:
+    """These paths speak WebSocket only."""
+    return error_response(
+        426,
+        "upgrade required",
+        f"{request.url.path} is a websocket",
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: 404, 405."""
+    assert isinstance(error, HTTPException)
+    detail = f"{request.method} {request.url.path}"
+    title = str(error.detail).lower()
+    return error_response(error.status_code, title, detail, error.headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """What our routes refuse."""
+    assert isinstance(error, HTTPError)
+    return error_response(error.status, error.title, str(error))
+
+
+async def on_praxis_error(request: Request, error: Exception) -> Response:
+    """What the agent could not do."""
+    assert isinstance(error, PraxisError)
+    return praxis_error_response(error)
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """A defect of ours; the log has it, the client learns nothing of the inside."""
+    logger.error("request %s failed", request.url.path, exc_info=error)
+    return error_response(500, "internal error", "see the agent's log")

@@ -1,0 +1,80 @@
+"""The JSON object in a request body, within the limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from praxis_fast.api.responses import HTTPError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from praxis_fast.limits import HTTPLimits
+
+
+async def read_object(request: Request, limits: HTTPLimits) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Only `application/json` is taken: a page of another site cannot send that without
+    asking first, so a form of theirs never gets here.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media_type.lower() != "application/json":
+        raise HTTPError(415, f"content type {media_type[:128]!r} is not json")
+    body = await _read(request, limits)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPError(400, f"body is not valid json: {error}") from None
+    if not isinstance(value, dict):
+        raise HTTPError(400, "body is not a json object")
+    return value
+
+
+async def _read(request: Request, limits: HTTPLimits) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit():
+        _check_size(int(announced), limits)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_timeout):
+            async for chunk in request.stream():
+                body += chunk
+                _check_size(len(body), limits)
+    except TimeoutError:
+        raise HTTPError(
+            408, f"body not complete after {limits.body_timeout:g} s"
+        ) from None
+    return bytes(body)
+
+
+def _check_size(size: int, limits: HTTPLimits) -> None:
+    if size > limits.max_body:
+        raise HTTPError(413, f"body of {size} bytes, limit {limits.max_body}")
+
+
+def text_field(body: dict[str, Any], *names: str) -> str | None:
+    """The first of the fields that is there; None when none is."""
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise HTTPError(400, f"{name} is not a text")
+        return value
+    return None
+
+
+def object_field(body: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The first of the fields that is there and not empty, as an object."""
+    for name in names:
+        value = body.get(name)
+        if value is None or value == {}:
+            continue
+        if not isinstance(value, dict):
+            raise HTTPError(400, f"{name} is not an object")
+        return value
+    return {}

@@ -1,0 +1,237 @@
+"""What one WebSocket client says and what it is answered (sans-IO).
+
+    client                               server
+      │ ◄── chatMessage (welcome) ────────│   on /ws and /ws/events
+      │ ─── SUBSCRIBE_EVENTS ────────────►│   first call replaces, later ones add
+      │ ◄── chatMessage "Subscribed to …" │   then `error` for the names nobody knows
+      │ ◄── present peers ────────────────│   with "snapshot": true
+      │ ─── PING ────────────────────────►│
+      │ ◄── PONG ─────────────────────────│
+
+The texts are those of the reference's connection manager; keys are only added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from praxis_fast.events.filter import is_glob
+from praxis_fast.events.types import DEFAULT_TYPES, expand, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+
+WELCOME: dict[str, Any] = {
+    "type": "chatMessage",
+    "payload": {
+        "content": "Connected to Praxis Agent",
+        "sender": "system",
+        "type": "system",
+    },
+}
+
+EVERYTHING = frozenset({"*"})
+
+# Said for every request that cannot be understood, as the reference has it.
+BAD_REQUEST = "WEBSOCKET_ERROR"
+UNSUPPORTED = "UNSUPPORTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message for this client alone."""
+
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From now on the client gets events of these types; None is all of them."""
+
+    types: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The client wants the present peers, before anything newer."""
+
+
+Action = Reply | Subscribe | Snapshot
+
+
+class BadRequestError(Exception):
+    """A message that is answered with an error; the connection goes on."""
+
+    def __init__(self, message: str, code: str = BAD_REQUEST, **more: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.more = more
+
+
+class Conversation:
+    """Holds which types a client asked for and answers its messages."""
+
+    __slots__ = ("_is_default", "_known", "_max_filters", "_now", "_types")
+
+    def __init__(
+        self,
+        *,
+        types: frozenset[str] = DEFAULT_TYPES,
+        known: Callable[[], Set[str]] = frozenset,
+        now: Callable[[], str] = str,
+        max_filters: int = 256,
+    ) -> None:
+        self._types: Set[str] = types
+        self._is_default = True
+        self._known = known
+        self._now = now
+        self._max_filters = max_filters
+
+    @property
+    def types(self) -> frozenset[str] | None:
+        """The types asked for; None is all of them."""
+        return None if "*" in self._types else frozenset(self._types)
+
+    def receive_message(self, message: str | bytes) -> list[Action]:
+        """What to do about one message, in this order."""
+        request_id: object = None
+        try:
+            request = self._parse(message)
+            request_id = request.get("id")
+            return self._answer(request, request_id)
+        except BadRequestError as error:
+            return [self._error(error, request_id)]
+
+    def _parse(self, message: str | bytes) -> dict[str, Any]:
+        if isinstance(message, bytes):
+            raise BadRequestError("binary messages are not understood, send JSON text")
+        try:
+            request = orjson.loads(message)
+        except orjson.JSONDecodeError as error:
+            raise BadRequestError(f"Invalid JSON format: {error}") from None
+        if not isinstance(request, dict) or not isinstance(request.get("type"), str):
+            raise BadRequestError('a message is an object with a text "type"')
+        return request
+
+    def _answer(self, request: dict[str, Any], request_id: object) -> list[Action]:
+        kind: str = request["type"]
+        payload = request.get("payload")
+        if kind == "SUBSCRIBE_EVENTS":
+            return self._subscribe(payload, request_id)
+        if kind == "UNSUBSCRIBE_EVENTS":
+            return self._unsubscribe(payload, request_id)
+        if kind in ("PING", "ping"):
+            answer = "PONG" if kind == "PING" else "pong"
+            return [self._reply(answer, {"timestamp": self._now()}, request_id)]
+        raise BadRequestError(
+            f"message type {kind[:128]!r} is not supported here", UNSUPPORTED
+        )
+
+    def _subscribe(self, payload: object, request_id: object) -> list[Action]:
+        wants_snapshot = isinstance(payload, dict) and payload.get("snapshot") is True
+        names = self._names(payload, is_optional=wants_snapshot)
+        actions: list[Action] = []
+        if names is not None:
+            actions += self._add(names, request_id)
+        if wants_snapshot:
+            actions.append(Snapshot())
+        return actions
+
+    def _add(self, names: list[object], request_id: object) -> list[Action]:
+        accepted, rejected = resolve(names, self._known())
+        if rejected and not accepted:
+            return [self._unknown(rejected, request_id)]
+        added = {name for types in accepted.values() for name in types}
+        types = added if self._is_default else self._types | added
+        if len(types) > self._max_filters:
+            raise BadRequestError(
+                f"subscription of {len(types)} event types, limit {self._max_filters}"
+            )
+        self._types, self._is_default = types, False
+        return self._changed("Subscribed to", accepted, rejected, request_id)
+
+    def _unsubscribe(self, payload: object, request_id: object) -> list[Action]:
+        names = self._names(payload, is_optional=False)
+        assert names is not None
+        accepted, rejected = resolve(names, self._known())
+        types = set(self._types)
+        for name in {name for found in accepted.values() for name in found}:
+            self._remove(types, name)
+        if rejected and not accepted:
+            return [self._unknown(rejected, request_id)]
+        self._types, self._is_default = types, False
+        return self._changed("Unsubscribed from", accepted, rejected, request_id)
+
+    def _remove(self, types: set[str], name: str) -> None:
+        """Take a type or glob out; a wider glob is replaced by the rest it stands for.
+
+        The rest are the types known now: what is published for the first time later is
+        not among them.
+        """
+        for held in tuple(types):
+            if held == name or (is_glob(name) and fnmatchcase(held, name)):
+                types.remove(held)
+            elif is_glob(held) and not is_glob(name) and fnmatchcase(name, held):
+                types.remove(held)
+                types |= expand(held, self._known()) - {name}
+
+    def _names(self, payload: object, *, is_optional: bool) -> list[object] | None:
+        names = payload.get("event_types") if isinstance(payload, dict) else None
+        if names is None and is_optional:
+            return None
+        if isinstance(names, str):
+            names = [names]
+        if not isinstance(names, list):
+            raise BadRequestError('payload needs "event_types", a list of names')
+        if len(names) > self._max_filters:
+            raise BadRequestError(
+                f"{len(names)} event types in one request, limit {self._max_filters}"
+            )
+        return names
+
+    def _changed(
+        self,
+        verb: str,
+        accepted: dict[str, tuple[str, ...]],
+        rejected: list[str],
+        request_id: object,
+    ) -> list[Action]:
+        payload = {
+            "content": f"{verb} {len(accepted)} event types",
+            "sender": "system",
+            "type": "system",
+            "event_types": list(accepted),
+            "rejected": rejected,
+        }
+        actions: list[Action] = [
+            Subscribe(self.types),
+            self._reply("chatMessage", payload, request_id),
+        ]
+        if rejected:
+            actions.append(self._unknown(rejected, request_id))
+        return actions
+
+    def _unknown(self, rejected: list[str], request_id: object) -> Reply:
+        error = BadRequestError(
+            f"Invalid event types: {', '.join(rejected)}", rejected=rejected
+        )
+        return self._error(error, request_id)
+
+    def _error(self, error: BadRequestError, request_id: object) -> Reply:
+        payload = {
+            "message": str(error),
+            "code": error.code,
+            "timestamp": self._now(),
+            **error.more,
+        }
+        return self._reply("error", payload, request_id)
+
+    def _reply(self, kind: str, payload: dict[str, Any], request_id: object) -> Reply:
+        message: dict[str, Any] = {"type": kind, "payload": payload}
+        if isinstance(request_id, (str, int)):
+            message["correlation_id"] = request_id
+        return Reply(message)

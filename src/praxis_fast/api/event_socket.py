@@ -1,0 +1,253 @@
+"""One WebSocket client after the handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from praxis_fast.api.conversation import Reply, Snapshot, Subscribe
+from praxis_fast.api.encode import encode
+from praxis_fast.api.frames import ping_frame, text_frame
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from praxis_fast.api.broadcast import Channel
+    from praxis_fast.api.conversation import Action, Conversation
+    from praxis_fast.api.gateway import EventGateway
+    from praxis_fast.api.inbound import Inbound
+    from praxis_fast.events.mailbox import Policy
+
+# By default the kernel takes megabytes before it says that nobody reads; with this it
+# says so after 128 KiB, and our own bounds mean something.
+NOTSENT_LOWAT = 128 * 1024
+
+# Messages answered before other clients get their turn.
+MESSAGES_PER_TURN = 64
+
+# Our close frame and what was written before it must arrive in this time.
+CLOSE_TIMEOUT = 10.0
+
+# Heartbeats without any sign of life until a client counts as gone.
+MISSED_HEARTBEATS = 2
+
+SLOW_CONSUMER = 4008
+
+
+class EventSocket(asyncio.Protocol):
+    """Writes what the broadcast hands over, answers what the client says.
+
+    While the kernel takes no more bytes the client's messages wait too, so what we owe
+    one client is bounded by the answers to one read.
+    """
+
+    __slots__ = (
+        "_close_by",
+        "_conversation",
+        "_gateway",
+        "_heard_at",
+        "_inbound",
+        "_inbox",
+        "_is_turn_due",
+        "_left",
+        "_moved_at",
+        "_owed",
+        "_pinged_at",
+        "_transport",
+        "channel",
+        "is_paused",
+        "policy",
+    )
+
+    def __init__(
+        self,
+        gateway: EventGateway,
+        transport: asyncio.Transport,
+        channel: Channel,
+        policy: Policy,
+        conversation: Conversation,
+        inbound: Inbound,
+        inbox: deque[str | bytes],
+        now: float,
+    ) -> None:
+        self.channel = channel
+        self.policy = policy
+        self.is_paused = False
+        self._gateway = gateway
+        self._transport = transport
+        self._conversation = conversation
+        self._inbound = inbound
+        self._inbox = inbox
+        self._is_turn_due = False
+        self._owed = 0
+        self._left = 0
+        self._heard_at = self._pinged_at = self._moved_at = now
+        self._close_by: float | None = None
+        tune(transport)
+
+    # what the broadcast calls
+
+    def deliver(self, data: bytes) -> bool:
+        """Write frames; False when the kernel has not taken all of them yet."""
+        if not self._inbound.is_open:
+            return True
+        self._transport.write(data)
+        if self.is_paused:
+            self._owed += len(data)
+        return not self.is_paused
+
+    def expel(self, last_seq: int) -> None:
+        """End a client that did not keep up."""
+        epoch = self._gateway.epoch
+        self.close(SLOW_CONSUMER, f"slow consumer, last event {epoch}-{last_seq}")
+
+    # what the gateway calls
+
+    def send(self, frames: bytes) -> None:
+        """Write frames for this client alone."""
+        if self._inbound.is_open and frames:
+            self._transport.write(frames)
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; the connection ends by itself."""
+        self._inbox.clear()
+        self._gateway.leave(self)
+        self._inbound.close(code, reason)
+        self._write_inbound()
+
+    def abort(self) -> None:
+        """End the connection without another byte."""
+        self._transport.abort()
+
+    def on_tick(self, now: float) -> None:
+        """Look for silence and for a client that does not read."""
+        if self._close_by is not None:
+            if now >= self._close_by:
+                self.abort()
+            return
+        limits = self._gateway.limits
+        if self.is_paused:
+            self._check_stall(now)
+        elif now - self._pinged_at >= limits.websocket.ping_interval:
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        interval = self._gateway.limits.websocket.ping_interval
+        # A late tick must not count as the client's silence.
+        if self._pinged_at - self._heard_at >= MISSED_HEARTBEATS * interval:
+            self.close(1011, "no answer to heartbeats")
+            return
+        self._pinged_at = now
+        self._transport.write(ping_frame())
+
+    def _check_stall(self, now: float) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left < self._left or now < self._moved_at:
+            self._moved_at = now
+        self._left = left
+        limits = self._gateway.limits
+        patience = (
+            limits.events.stall_timeout
+            if self.policy == "disconnect"
+            else MISSED_HEARTBEATS * limits.websocket.ping_interval
+        )
+        if now - self._moved_at >= patience:
+            self.close(SLOW_CONSUMER, f"nothing read for {patience:g} s")
+
+    # what the transport calls
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        now = self._gateway.now()
+        self._heard_at = now
+        self._inbox.extend(self._inbound.receive_data(data, now))
+        self._write_inbound()
+        self._work()
+
+    def eof_received(self) -> bool:
+        """The client ended its side; so do we."""
+        self._inbound.receive_eof()
+        self._write_inbound()
+        return False
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more for now."""
+        self.is_paused = True
+        self._moved_at = self._gateway.now()
+        self._left = self._transport.get_write_buffer_size()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The kernel took everything."""
+        self.is_paused = False
+        owed, self._owed = self._owed, 0
+        if owed:
+            self._gateway.broadcast.written(self, owed)
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, for whatever reason."""
+        self._inbox.clear()
+        self._close_by = None
+        self._gateway.forget(self)
+
+    def shutdown(self) -> None:
+        """The server goes away (called by uvicorn)."""
+        self.close(1001, "going away")
+
+    # inside
+
+    def _write_inbound(self) -> None:
+        data = self._inbound.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+        if self._inbound.is_open:
+            return
+        self._inbox.clear()
+        self._gateway.leave(self)
+        if self._close_by is None:
+            self._close_by = self._gateway.now() + CLOSE_TIMEOUT
+        if self._inbound.wants_end:
+            self._transport.close()
+        elif self.is_paused:
+            # The client's close frame must be read, or the handshake never ends.
+            self._transport.resume_reading()
+
+    def _work(self) -> None:
+        """Answer a few messages, then give way."""
+        for _ in range(MESSAGES_PER_TURN):
+            if self.is_paused or not self._inbox:
+                return
+            for action in self._conversation.receive_message(self._inbox.popleft()):
+                self._perform(action)
+        if self._inbox and not self._is_turn_due:
+            self._is_turn_due = True
+            self._gateway.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._is_turn_due = False
+        self._work()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Reply(message):
+                self.send(text_frame(encode(message)))
+            case Subscribe(types):
+                self._gateway.subscribe(self, types)
+            case Snapshot():
+                self.send(self._gateway.snapshot(self, self._conversation.types))
+
+
+def tune(transport: asyncio.Transport) -> None:
+    """Have the kernel and the transport say at once when nobody reads."""
+    # No byte may wait in the transport unnoticed: it tells us as soon as one does.
+    transport.set_write_buffer_limits(high=0)
+    raw = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if raw is None or option is None or raw.family == getattr(socket, "AF_UNIX", -1):
+        return
+    raw.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
