@@ -3,8 +3,8 @@
 Theory of operation: everything that is heard (announcements, bootstrap addresses, what
 the host says of connections) goes into the peer table; its events go to the observers
 in order. One task asks the table and the bootstrap list what is due, begins the dials
-and sleeps until the next deadline or a change. Both sides of a pair dial;
-the host settles that (CON-6).
+and sleeps until the next deadline or a change. Both sides of a pair dial; the host
+settles that (CON-6).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from praxis_fast.errors import AddressError, NetworkError, ProtocolError, UsageError
 from praxis_fast.limits import Limits
 from praxis_fast.p2p.bootstrap import Bootstrap
+from praxis_fast.p2p.link import ASKED, SHUTDOWN
 from praxis_fast.p2p.mdns import MDNS
 from praxis_fast.p2p.peer_record import (
     Dial,
@@ -33,7 +34,7 @@ from praxis_fast.p2p.peer_table import PeerTable
 from praxis_fast.wire.multiaddr import Multiaddr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from praxis_fast.p2p.host import Host
     from praxis_fast.p2p.observers import LinkInfo
@@ -85,10 +86,9 @@ class Discovery:
         self._observers: list[PeerObserver] = []
         self._untold: deque[TableEvent] = deque()
         self._is_telling = False
-        self._asked: set[PeerID] = set()
         self._changed = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
-        self._dials: dict[asyncio.Task[None], PeerID | Multiaddr] = {}
+        self._dials: dict[asyncio.Task[PeerID | None], PeerID | Multiaddr] = {}
         self._mdns: MDNS | None = None
         self.mdns_error: NetworkError | None = None
 
@@ -110,27 +110,29 @@ class Discovery:
         if self._loop_task is not None:
             raise UsageError("discovery is already started")
         self._host.add_observer(self)
-        now = self._clock()
-        for peer_id in self._host.peers():
-            self._tell(self._table.connected(peer_id, now))
+        self._catch_up()
         for peer_id, addrs in self._bootstrap.peers.items():
             if peer_id != self._host.peer_id:
-                self._tell(self._table.add(peer_id, addrs, now, pinned=True))
+                self._tell(self._table.add(peer_id, addrs, self._clock(), pinned=True))
         self._loop_task = asyncio.create_task(self._run(), name="discovery")
-        if self._enable_mdns:
-            await self._start_mdns()
+        try:
+            if self._enable_mdns:
+                await self._start_mdns()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Say goodbye and stop dialling; connections stay as they are."""
+        loop_task, self._loop_task = self._loop_task, None
+        if loop_task is None:
+            return
         self._host.remove_observer(self)
-        tasks = list(self._dials)
-        if self._loop_task is not None:
-            tasks.append(self._loop_task)
-            self._loop_task = None
+        mdns, self._mdns = self._mdns, None
+        tasks = [loop_task, *self._dials]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        mdns, self._mdns = self._mdns, None
         if mdns is not None:
             await mdns.close()
 
@@ -153,14 +155,6 @@ class Discovery:
         """Dial this peer no more; it leaves the table unless it is connected."""
         self._tell(self._table.forget(peer_id))
 
-    async def disconnect(self, peer_id: PeerID) -> None:
-        """Close the connection on purpose: the peer is not dialled again by itself."""
-        self._asked.add(peer_id)
-        try:
-            await self._host.disconnect(peer_id)
-        finally:
-            self._asked.discard(peer_id)
-
     # What the host tells.
 
     def on_connected(self, peer_id: PeerID, info: LinkInfo) -> None:
@@ -174,7 +168,8 @@ class Discovery:
     def on_disconnected(self, peer_id: PeerID, reason: str) -> None:
         if self._table.state(peer_id) is not PeerState.CONNECTED:
             return
-        asked = peer_id in self._asked
+        # Who closed it on purpose does not want it back.
+        asked = reason in (ASKED, SHUTDOWN)
         now = self._clock()
         if not asked:
             self._bootstrap.lost(peer_id, now)
@@ -199,6 +194,18 @@ class Discovery:
 
     def _on_goodbye(self, peer_id: PeerID) -> None:
         self._table.goodbye(peer_id, self._clock())
+
+    def _catch_up(self) -> None:
+        """Take in what the host did before the start."""
+        now = self._clock()
+        up = set(self._host.peers())
+        for record in self._table.snapshot():
+            if record.is_connected and record.id not in up:
+                reason = "gone while discovery was stopped"
+                self._tell(self._table.disconnected(record.id, reason, now))
+        for peer_id in up:
+            if self._table.state(peer_id) is not PeerState.CONNECTED:
+                self._tell(self._table.connected(peer_id, now))
 
     async def _start_mdns(self) -> None:
         mdns = MDNS(
@@ -240,46 +247,46 @@ class Discovery:
         # Bootstrap addresses first: the user named them.
         free = self._limits.discovery.max_dials - len(self._dials)
         for addr in self._bootstrap.on_deadline(now, free):
-            self._spawn(addr, self._dial_nameless(addr))
+            self._spawn(addr, (addr,))
         busy = sum(isinstance(dialled, Multiaddr) for dialled in self._dials.values())
         for event in self._table.on_deadline(now, busy):
             if isinstance(event, Dial):
-                self._spawn(event.peer_id, self._dial(event))
+                self._spawn(event.peer_id, event.addresses)
             else:
                 self._tell([event])
 
-    def _spawn(
-        self, dialled: PeerID | Multiaddr, dial: Coroutine[None, None, None]
-    ) -> None:
-        task = asyncio.create_task(dial, name=f"dial {dialled}")
+    def _spawn(self, dialled: PeerID | Multiaddr, addrs: tuple[Multiaddr, ...]) -> None:
+        task = asyncio.create_task(self._dial(dialled, addrs), name=f"dial {dialled}")
         self._dials[task] = dialled
         task.add_done_callback(self._on_dial_done)
 
-    def _on_dial_done(self, task: asyncio.Task[None]) -> None:
-        del self._dials[task]
+    async def _dial(
+        self, dialled: PeerID | Multiaddr, addrs: tuple[Multiaddr, ...]
+    ) -> PeerID | None:
+        try:
+            async with asyncio.timeout(self._limits.connections.dial_timeout):
+                if isinstance(dialled, Multiaddr):
+                    return await self._host.connect(dialled)
+                return await self._host.connect_peer(dialled, addrs)
+        except (NetworkError, ProtocolError, OSError) as error:
+            logger.debug("dialled %s in vain: %s", dialled, error)
+        except Exception:
+            logger.exception("the dial of %s failed", dialled)
+        return None
+
+    def _on_dial_done(self, task: asyncio.Task[PeerID | None]) -> None:
+        dialled = self._dials.pop(task)
+        now = self._clock()
         self._changed.set()
-
-    async def _dial(self, dial: Dial) -> None:
-        try:
-            async with asyncio.timeout(self._limits.connections.dial_timeout):
-                await self._host.connect_peer(dial.peer_id, dial.addresses)
-        except (NetworkError, ProtocolError, OSError) as error:
-            logger.debug("dialled %s in vain: %s", dial.peer_id, error)
-        finally:
-            # Nothing to fail if the host told of a connection meanwhile.
-            self._table.dial_failed(dial.peer_id, self._clock())
-
-    async def _dial_nameless(self, addr: Multiaddr) -> None:
-        peer_id: PeerID | None = None
-        try:
-            async with asyncio.timeout(self._limits.connections.dial_timeout):
-                peer_id = await self._host.connect(addr)
-        except (NetworkError, ProtocolError, OSError) as error:
-            logger.debug("dialled %s in vain: %s", addr, error)
-        if peer_id is not None and self._host.is_connected(peer_id):
-            self._bootstrap.learned(addr, peer_id)
+        if not isinstance(dialled, Multiaddr):
+            # Nothing fails if the host told of a connection meanwhile.
+            self._table.dial_failed(dialled, now)
+            return
+        found = None if task.cancelled() else task.result()
+        if found is not None and self._host.is_connected(found):
+            self._bootstrap.learned(dialled, found)
         else:
-            self._bootstrap.failed(addr, self._clock())
+            self._bootstrap.failed(dialled, now)
 
     def _tell(self, events: Iterable[TableEvent]) -> None:
         """Tell the observers in order, also when one of them causes more events."""
