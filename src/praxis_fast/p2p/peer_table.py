@@ -12,7 +12,6 @@ user gave. Peers only heard of are bounded and the oldest make room (ID-3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from praxis_fast.errors import UsageError
 from praxis_fast.p2p.announcement import is_dialable
 from praxis_fast.p2p.backoff import Backoff
 from praxis_fast.p2p.dial_budget import WINDOW, DialBudget
+from praxis_fast.p2p.peer_entry import Entry
 from praxis_fast.p2p.peer_record import (
     Dial,
     PeerConnected,
@@ -70,46 +70,9 @@ TRANSITIONS = {
     (DISCONNECTED, Cause.SETTLE): IDLE,
 }
 
-# Where addresses come from, the most trusted first. "verified" is the table's own: the
-# peer proved its identity there.
-SOURCES = ("verified", "bootstrap", "manual", "identify", "mdns")
-TRUSTED = ("verified", "bootstrap", "manual")
 MAX_VERIFIED = 4  # a peer that moves leaves its old addresses behind
 # A connection that held this long was a good one: the pauses begin anew after it.
 STEADY_AFTER = 30.0
-
-
-@dataclass(slots=True)
-class Entry:
-    """One peer; only the table touches it."""
-
-    id: PeerID
-    source: str
-    found_at: float
-    seen_at: float  # on the monotonic clock, for staleness
-    last_seen: float
-    state: PeerState = IDLE
-    listed: dict[str, tuple[Multiaddr, ...]] = field(default_factory=dict)
-    changed_at: float = 0.0
-    connected_at: float | None = None
-    disconnected_at: float | None = None
-    up_at: float = 0.0
-    is_proven: bool = False  # was connected once
-    is_pinned: bool = False  # a bootstrap peer: never forgotten
-    is_wanted: bool = True  # dialled without being asked
-    is_leaving: bool = False  # said goodbye
-    failures: int = 0
-    dialled_at: float | None = None
-    next_dial: float = 0.0
-
-    def addresses(self, limit: int) -> tuple[Multiaddr, ...]:
-        found: dict[Multiaddr, None] = {}
-        for source in SOURCES:
-            found.update(dict.fromkeys(self.listed.get(source, ())))
-        return tuple(found)[:limit]
-
-    def trusted(self) -> set[Multiaddr]:
-        return {addr for source in TRUSTED for addr in self.listed.get(source, ())}
 
 
 class PeerTable:
