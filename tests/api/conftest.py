@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -132,13 +133,12 @@ class Client:
         return await self.ask("SUBSCRIBE_EVENTS", {"event_types": list(names), **more})
 
     async def close_code(self) -> tuple[int, str]:
-        async with asyncio.timeout(10):
-            try:
-                while True:
-                    await self.socket.recv()
-            except websockets.ConnectionClosed as closed:
-                assert closed.rcvd is not None
-                return closed.rcvd.code, closed.rcvd.reason
+        """Read to the end; the code and reason the server closed with."""
+        async with asyncio.timeout(10), suppress(websockets.ConnectionClosed):
+            async for _ in self.socket:
+                pass
+        frame = self.socket.protocol.close_rcvd
+        return (1006, "") if frame is None else (frame.code, frame.reason)
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import websockets
-
-from tests.api.conftest import PEER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -161,7 +161,8 @@ class EventBus:
     ) -> Event:
         """Publish a question and return the first event with its correlation id.
 
-        Raises TimeoutError when nobody answers in time. Answer with `reply`.
+        Raises TimeoutError when nobody answers in time, UsageError when the bus is
+        closed meanwhile. Answer with `reply`.
         """
         correlation_id = fields.pop("correlation_id", None) or self._new_id()
         if correlation_id in self._waiting:
@@ -263,7 +264,8 @@ class EventBus:
             self._forget(mailbox)
             mailbox.finish()
         for answer in self._waiting.values():
-            answer.cancel()
+            if not answer.done():
+                answer.set_exception(UsageError("the bus was closed"))
         self._sinks.clear()
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=timeout)
