@@ -85,7 +85,7 @@ class Script:
 
     def stream_id(self) -> int:
         """Mostly one of the latest ids of either side."""
-        if self.rng.random() < 0.02:
+        if self.rng.random() < 0.005:
             return self.rng.choice([-1, 0, 2**32 - 1, 2**32, 77])
         return max(1, self.peer_id + self.rng.randrange(-14, 2))
 

@@ -375,7 +375,27 @@ cdef class GoAway:
 
 @cython.final
 cdef class YamuxSession:
-    """One side of a yamux connection; the plain twin's docstring is its manual."""
+    """One side of a yamux connection.
+
+    Give it what the peer sent (`receive_data`) and send what it says (`data_to_send`)
+    after every call that may have queued something, the constructor included. Times
+    are seconds of any monotonic clock; calls without `now` use the latest one seen.
+
+    Back-pressure: `send_data` takes what fits the stream's window and the session's
+    bound on queued data (`limits.max_outbound`), perhaps nothing. A writer whose data
+    was not taken whole waits for `WindowOpened` of that stream. It comes when the peer
+    opened the window, and also when `data_to_send` made room for a stream that the
+    session's bound had stopped: then `next_deadline()` is due at once, and the event
+    comes from the next `on_deadline` or `receive_data`. So look at `next_deadline()`
+    after each `data_to_send()`, which is not called while the socket is full.
+
+    A stream closed on both sides stays until all its bytes are consumed; `reset_stream`
+    gives up the rest (and then sends nothing).
+
+    After a `YamuxError` the session is dead: `data_to_send()` has the goodbye, the
+    error's `events` what came before the bad frame, and `receive_eof()` the resets of
+    all streams still open.
+    """
 
     cdef object _limits
     cdef bint _client
