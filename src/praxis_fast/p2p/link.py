@@ -1,0 +1,877 @@
+"""A link: one TCP connection, secured and multiplexed.
+
+Theory of operation. The transport reads into one buffer that all links of a host share:
+whatever a read brought is decrypted or copied before the next read.
+
+    socket ─► Upgrade ─► stages with deadlines ─► secured
+    socket ─► NoiseTransport.receive_data ─► YamuxSession.receive_data ─► Stream
+    Stream.write ─► YamuxSession.send_data ─► (flush, once a loop turn)
+                      data_to_send ─► NoiseTransport.send_data ─► one transport.write
+
+Back-pressure. While the transport's buffer is over `limits.connections.write_buffer`
+nothing is taken out of the session, and writers wait as soon as the session holds as
+much again. Reading never stops: a stream nobody reads stalls by its own window, and
+what a peer may make the session keep is bounded by the session.
+
+Every deadline of a link (upgrade, keep-alive, negotiations) shares one timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from praxis_fast.core import (
+    DataReceived,
+    GoAway,
+    PongReceived,
+    StreamClosed,
+    StreamOpened,
+    StreamReset,
+    WindowOpened,
+    YamuxSession,
+)
+from praxis_fast.errors import (
+    ConnectionLostError,
+    DialError,
+    MultistreamError,
+    NegotiationError,
+    NetworkError,
+    NoiseError,
+    ProtocolError,
+    StreamResetError,
+    YamuxError,
+)
+from praxis_fast.p2p.stream import Stream
+from praxis_fast.p2p.upgrade import Stage, Upgrade
+from praxis_fast.wire.multistream import MultistreamInitiator, MultistreamResponder
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from praxis_fast.limits import Limits
+    from praxis_fast.p2p.observers import Observers
+    from praxis_fast.p2p.resources import Slot
+    from praxis_fast.wire.keys import PrivateKey
+    from praxis_fast.wire.noise import NoiseTransport
+    from praxis_fast.wire.peer_id import PeerID
+
+    Handler = Callable[[Stream], Awaitable[None]]
+
+# One read takes at most this much from the socket; four full Noise messages.
+READ_BUFFER = 256 * 1024
+
+# yamux go-away code of a session that heard nothing for too long.
+INTERNAL_ERROR = 2
+
+# Streams woken in one flush; each may write a whole piece.
+MAX_WOKEN = 16
+
+# Why a link ended, where that is no failure.
+ASKED = "asked to"
+SHUTDOWN = "shutting down"
+GONE = "the peer went away"
+
+# A failed link may still have its goodbye in the socket's buffer for this long.
+LINGER = 1.0
+
+
+class LinkOwner(Protocol):
+    """What a link needs from the host it belongs to."""
+
+    key: PrivateKey
+    limits: Limits
+    handlers: dict[str, Handler]
+    observers: Observers
+    read_buffer: memoryview
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+
+    def on_secured(self, link: Link) -> None:
+        """The peer has proven who it is and streams may be opened."""
+
+    def on_ended(self, link: Link, reason: str) -> None:
+        """A secured link carries nothing any more; called once."""
+
+    def on_gone(self, link: Link) -> None:
+        """The link's socket is closed and its tasks are done; called once."""
+
+
+class Link(asyncio.BufferedProtocol):
+    """One connection to a peer; see the module for how bytes go through it."""
+
+    __slots__ = (
+        "_agreeing",
+        "_crowd",
+        "_deadline",
+        "_drained",
+        "_fence",
+        "_fresh",
+        "_is_closing",
+        "_is_dead",
+        "_is_flushing",
+        "_is_paused",
+        "_is_peer_gone",
+        "_key",
+        "_linger",
+        "_noise",
+        "_openers",
+        "_owner",
+        "_peer_id",
+        "_ready",
+        "_room",
+        "_session",
+        "_slot",
+        "_stage_deadline",
+        "_streams",
+        "_tasks",
+        "_timer",
+        "_transport",
+        "_upgrade",
+        "_upgrade_deadline",
+        "address",
+        "inbound",
+        "is_leaving",
+        "is_retired",
+        "loop",
+        "was_told",
+    )
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        *,
+        inbound: bool,
+        address: str,
+        slot: Slot,
+        expected_peer: PeerID | None = None,
+    ) -> None:
+        limits = owner.limits
+        self.loop = asyncio.get_running_loop()
+        self.address = address
+        """The other end's socket, as a multiaddr without the peer id."""
+        self.inbound = inbound
+        """Whether they dialled us."""
+        self.is_retired = False
+        """Whether new streams go elsewhere."""
+        self.is_leaving = False
+        """Whether the link is to end with its last stream."""
+        self.was_told = False
+        """Whether the peer has read our identify message on this link."""
+        self._owner = owner
+        self._slot = slot
+        self._room = min(limits.connections.write_buffer, limits.muxer.max_outbound)
+        self._peer_id: PeerID | None = expected_peer
+        self._transport: asyncio.Transport | None = None
+        self._upgrade: Upgrade | None = Upgrade(
+            initiator=not inbound,
+            key=owner.key,
+            expected_peer=expected_peer,
+            limits=limits.security,
+        )
+        self._stage_deadline = self._upgrade_deadline = 0.0
+        self._ready: asyncio.Future[None] = self.loop.create_future()
+        self._noise: NoiseTransport | None = None
+        self._session: YamuxSession | None = None
+        self._streams: dict[int, Stream] = {}
+        self._agreeing: dict[int, float] = {}  # inbound, negotiating: until when
+        self._fresh: list[Stream] = []  # opened by the peer in this read
+        self._crowd: deque[Stream] = deque()  # writers waiting for the socket
+        self._tasks: dict[asyncio.Task[None], Stream | None] = {}
+        self._openers: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0  # when the timer runs
+        self._linger: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._fence = 0  # pongs still to come before a quiet link is left
+        self._is_closing = False
+        self._is_paused = False
+        self._is_peer_gone = False
+        self._is_flushing = False
+        self._is_dead = False
+
+    # -- for the host ------------------------------------------------------------------
+
+    @property
+    def peer_id(self) -> PeerID:
+        """Who is at the other end."""
+        if self._peer_id is None:
+            raise ConnectionLostError("the peer has not proven who it is")
+        return self._peer_id
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a stream may be opened now."""
+        session = self._session
+        return session is not None and not self._is_dead and session.can_open
+
+    @property
+    def max_window(self) -> int:
+        """The most a peer may have under way on one stream."""
+        return self._owner.limits.muxer.max_window
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the link carries nothing any more."""
+        return self._is_dead
+
+    @property
+    def num_streams(self) -> int:
+        """How many streams are still open."""
+        return len(self._streams)
+
+    @property
+    def rtt(self) -> float:
+        """The latest round trip of the keep-alive, 0.0 before the first."""
+        return self._session.rtt if self._session is not None else 0.0
+
+    async def secured(self) -> None:
+        """Wait for the upgrade; raises what stopped it."""
+        await self._ready
+
+    async def open_stream(self, protocols: Sequence[str], *, lazy: bool) -> Stream:
+        """Open a stream and agree on one of the protocols.
+
+        With `lazy` the one protocol is taken for granted: what is written first leaves
+        together with the proposal.
+        """
+        limits = self._owner.limits
+        session = await self._wait_can_open()
+        negotiation = MultistreamInitiator(protocols, lazy=lazy, limits=limits.security)
+        stream = Stream(self, session.open_stream(), negotiation)
+        self._streams[stream.id] = stream
+        stream.speak()
+        self._schedule_flush()
+        if lazy:
+            stream.protocol = protocols[0]
+            return stream
+        timeout = limits.connections.negotiation_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await stream.agree()
+        except TimeoutError:
+            error = NegotiationError(
+                f"no protocol agreed with {self._peer_id} in {timeout:g} s"
+            )
+            stream.abort(error)
+            raise error from None
+        except BaseException:
+            stream.abort(StreamResetError(f"stream {stream.id} was given up"))
+            raise
+        return stream
+
+    async def _wait_can_open(self) -> YamuxSession:
+        """The session, when the peer has acknowledged enough to open one more."""
+        while self._session is not None and not self._is_dead:
+            if self._session.can_open or self._is_peer_gone or self._is_closing:
+                return self._session
+            opener: asyncio.Future[None] = self.loop.create_future()
+            self._openers.append(opener)
+            timeout = self._owner.limits.connections.negotiation_timeout
+            try:
+                async with asyncio.timeout(timeout):
+                    await opener
+            except TimeoutError:
+                return self._session
+            finally:
+                self._wake_openers()
+        raise ConnectionLostError(f"the link to {self._peer_id} is gone")
+
+    def spawn(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run work that belongs to this link; it is cancelled when the link ends."""
+        self._own(self.loop.create_task(self._guard(kind, work)), None)
+
+    def retire(self) -> None:
+        """Let new streams go elsewhere; what runs here goes on."""
+        self.is_retired = True
+
+    def stay(self) -> None:
+        """Carry new streams again: there is no other link to do so."""
+        self.is_retired = self.is_leaving = self._is_peer_gone
+        self._fence = 0
+
+    def leave(self) -> None:
+        """End the link once its last stream is over and none can be under way.
+
+        A ping is the fence: its answer comes behind every stream the peer had opened.
+        """
+        self.is_leaving = True
+        self._check_quiet()
+
+    async def close(self, reason: str, drain: float) -> None:
+        """Let busy streams end for up to `drain` seconds, then end the link."""
+        self.is_retired = self._is_closing = True
+        if not self._is_dead and drain > 0 and self._is_busy():
+            self._drained = self.loop.create_future()
+            try:
+                async with asyncio.timeout(drain):
+                    await self._drained
+            except TimeoutError:
+                pass
+        self.end(reason, linger=max(drain, LINGER))
+
+    def end(self, reason: str, *, linger: float = LINGER) -> None:
+        """Say goodbye and end the link with everything on it."""
+        if self._session is not None and not self._session.is_closed:
+            self._session.go_away(0)
+        self._end(reason, linger=linger)
+
+    def discard(self) -> None:
+        """Give up a link that never came to be."""
+        if self._transport is None:
+            self._is_dead = True
+            self._slot.release()
+            self._ready.cancel()
+            self._owner.on_gone(self)
+        else:
+            self._end("given up", linger=0)
+
+    # -- for streams -------------------------------------------------------------------
+
+    def send(self, stream_id: int, data: memoryview) -> int:
+        """Take what fits of the data; 0 when the writer has to wait."""
+        session = self._session
+        if session is None or self._is_dead or self._is_full(session):
+            return 0
+        taken = session.send_data(stream_id, data)
+        self._schedule_flush()
+        return taken
+
+    def queue_for_room(self, stream: Stream) -> None:
+        """Wake the stream's writer when the socket has room again, if that is it."""
+        if self._session is not None and self._is_full(self._session):
+            self._crowd.append(stream)
+
+    def consume(self, stream_id: int, size: int) -> None:
+        """Give the peer back what it spent on the stream."""
+        if self._session is not None and not self._is_dead:
+            self._session.consume(stream_id, size)
+            self._schedule_flush()
+
+    def finish(self, stream_id: int) -> None:
+        """Send the end of the stream."""
+        if self._session is not None and not self._is_dead:
+            self._session.close_stream(stream_id)
+            self._schedule_flush()
+
+    def reset(self, stream_id: int) -> None:
+        """Reset the stream at the peer."""
+        if self._session is not None and not self._is_dead:
+            self._session.reset_stream(stream_id)
+            self._schedule_flush()
+
+    def forget(self, stream: Stream) -> None:
+        """The stream is over."""
+        if self._streams.get(stream.id) is stream:
+            del self._streams[stream.id]
+            self._agreeing.pop(stream.id, None)
+            self.on_waiting()
+
+    def on_agreed(self, stream: Stream) -> None:
+        """The stream's protocol is agreed; an inbound one gets its handler."""
+        if self._agreeing.pop(stream.id, None) is None or self._session is None:
+            return
+        self._session.accept_stream(stream.id)
+        handler = self._owner.handlers.get(stream.protocol)
+        if handler is None:
+            stream.abort(StreamResetError(f"{stream.protocol} is not served any more"))
+        else:
+            self._own(self.loop.create_task(self._serve(stream, handler)), stream)
+
+    def on_waiting(self) -> None:
+        """A stream ended or waits for its peer: nothing may be left to wait for."""
+        if self._drained is not None and not self._drained.done():
+            if not self._is_busy():
+                self._drained.set_result(None)
+        elif self.is_leaving:
+            self._check_quiet()
+
+    # -- asyncio.BufferedProtocol ------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is there."""
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = opened = cast(asyncio.Transport, transport)
+        if self._is_dead:
+            opened.abort()
+            return
+        # asyncio does this only for sockets that were made with IPPROTO_TCP.
+        connection = opened.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.set_write_buffer_limits(high=self._owner.limits.connections.write_buffer)
+        limits = self._owner.limits.connections
+        now = self._owner.clock()
+        self._upgrade_deadline = now + limits.upgrade_timeout
+        self._stage_deadline = now + limits.stage_timeout
+        self._send_upgrade()
+        self._arm()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._owner.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """A read came in."""
+        if self._is_dead:
+            return
+        data = self._owner.read_buffer[:nbytes]
+        try:
+            if self._upgrade is not None:
+                self._on_upgrade(bytes(data))
+            else:
+                self._on_ciphertext(data)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def eof_received(self) -> bool:
+        """The peer closed its side, which ends the link."""
+        self._on_lost("closed by the peer")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._on_lost("closed by the peer" if exc is None else f"lost: {exc}")
+        if self._linger is not None:
+            self._linger.cancel()
+        self._transport = None
+        self._slot.release()
+        if not self._tasks:
+            self._owner.on_gone(self)
+
+    def pause_writing(self) -> None:
+        """The socket takes no more for now."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """The socket takes more again."""
+        self._is_paused = False
+        self._schedule_flush()
+
+    # -- upgrading ---------------------------------------------------------------------
+
+    def _on_upgrade(self, data: bytes) -> None:
+        upgrade = self._upgrade
+        if upgrade is None:
+            return
+        stage = upgrade.stage
+        try:
+            upgrade.receive_data(data)
+        finally:
+            self._send_upgrade()
+        if upgrade.stage is Stage.DONE:
+            self._on_secured(upgrade)
+        elif upgrade.stage is not stage:
+            limits = self._owner.limits.connections
+            self._stage_deadline = self._owner.clock() + limits.stage_timeout
+            self._arm()
+
+    def _send_upgrade(self) -> None:
+        if self._upgrade is not None and self._transport is not None:
+            data = self._upgrade.data_to_send()
+            if data:
+                self._transport.write(data)
+
+    def _on_secured(self, upgrade: Upgrade) -> None:
+        owner = self._owner
+        if upgrade.remote_peer is None or upgrade.transport is None:
+            raise NoiseError("the peer has not proven who it is")
+        if upgrade.remote_peer == owner.key.peer_id:
+            raise NoiseError("the peer has our own identity")
+        self._peer_id = upgrade.remote_peer
+        self._noise = upgrade.transport
+        self._upgrade = None
+        now = owner.clock()
+        limits = owner.limits
+        self._session = YamuxSession(
+            client=not self.inbound,
+            limits=limits.muxer,
+            ping_interval=limits.connections.ping_interval,
+            dead_after=limits.connections.dead_after,
+            now=now,
+        )
+        self._slot.secured()
+        if not self._ready.done():
+            self._ready.set_result(None)
+        owner.on_secured(self)
+        for plaintext in upgrade.leftover:
+            self._on_plaintext(plaintext, now)
+        self._after_read()
+
+    # -- reading -----------------------------------------------------------------------
+
+    def _on_ciphertext(self, data: memoryview) -> None:
+        now = self._owner.clock()
+        if self._noise is None:
+            return
+        for plaintext in self._noise.receive_data(data):
+            self._on_plaintext(plaintext, now)
+            if self._is_dead:
+                return
+        self._after_read()
+
+    def _on_plaintext(self, plaintext: bytes, now: float) -> None:
+        session = self._session
+        if session is None:
+            return
+        try:
+            events = session.receive_data(plaintext, now)
+        except YamuxError as error:
+            self._on_events(error.events)
+            raise
+        self._on_events(events)
+
+    def _on_events(self, events: Sequence[object]) -> None:
+        streams = self._streams
+        for event in events:
+            if type(event) is DataReceived:
+                stream = streams.get(event.stream_id)
+                if stream is not None:
+                    self._on_data(stream, event.data)
+            else:
+                self._on_event(event)
+
+    def _on_event(self, event: object) -> None:
+        match event:
+            case WindowOpened():
+                self._on_window(event)
+            case StreamOpened():
+                self._on_opened(event)
+            case StreamClosed():
+                self._on_stream_end(event)
+            case StreamReset():
+                self._on_stream_reset(event)
+            case PongReceived():
+                self._on_pong()
+            case GoAway():
+                self._on_go_away(event)
+
+    def _on_data(self, stream: Stream, data: bytes | memoryview) -> None:
+        try:
+            stream.on_data(data, len(data))
+        except MultistreamError as error:
+            self._fail_stream(stream, "negotiation", error)
+
+    def _after_read(self) -> None:
+        """Let new streams speak and send what the read led to."""
+        for stream in self._fresh:
+            stream.speak()
+        self._fresh.clear()
+        if self._openers:
+            self._wake_openers()
+        self._schedule_flush()
+        self._arm()
+
+    def _on_opened(self, event: StreamOpened) -> None:
+        owner = self._owner
+        if self._session is None:
+            return
+        if self._is_closing:
+            self._session.reset_stream(event.stream_id)
+            return
+        responder = MultistreamResponder(owner.handlers, limits=owner.limits.security)
+        stream = Stream(self, event.stream_id, responder)
+        self._streams[stream.id] = stream
+        self._agreeing[stream.id] = (
+            owner.clock() + owner.limits.connections.negotiation_timeout
+        )
+        self._fresh.append(stream)
+
+    def _on_stream_end(self, event: StreamClosed) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.on_end()
+
+    def _on_stream_reset(self, event: StreamReset) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.fail(StreamResetError(f"stream {stream.id} was reset by the peer"))
+
+    def _on_window(self, event: WindowOpened) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.on_room()
+
+    def _on_pong(self) -> None:
+        if not self._fence:
+            return
+        self._fence -= 1
+        if not self._fence:
+            self._check_quiet(is_fenced=True)
+        elif self._session is not None:
+            self._session.ping(self._owner.clock())
+            self._schedule_flush()
+
+    def _on_go_away(self, event: GoAway) -> None:
+        self.retire()
+        if event.code:
+            raise YamuxError(f"the peer ended the session with code {event.code}")
+        self._is_peer_gone = self.is_leaving = True
+        self._check_quiet()
+
+    # -- writing -----------------------------------------------------------------------
+
+    def _is_full(self, session: YamuxSession) -> bool:
+        """Whether writers have to wait for the socket."""
+        return session.pending_out >= self._room
+
+    def _schedule_flush(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send everything queued in this loop turn as one write."""
+        self._is_flushing = False
+        session, noise, transport = self._session, self._noise, self._transport
+        if session is None or noise is None or transport is None:
+            return
+        if self._is_dead or self._is_paused:
+            return
+        data = session.data_to_send()
+        if data:
+            transport.write(noise.send_data(data))
+            self._arm()
+        if self._crowd:
+            self._wake_crowd(session)
+
+    def _wake_openers(self) -> None:
+        """Let the next task open its stream, if it may or never will."""
+        session = self._session
+        while self._openers and (self._is_dead or (session and session.can_open)):
+            opener = self._openers.popleft()
+            if not opener.done():
+                opener.set_result(None)
+                if not self._is_dead:
+                    return
+
+    def _wake_crowd(self, session: YamuxSession) -> None:
+        """Let some waiting writers write, in the order they came."""
+        woken = 0
+        while self._crowd and woken < MAX_WOKEN and not self._is_full(session):
+            stream = self._crowd.popleft()
+            if stream.is_writing:
+                stream.on_room()
+                woken += 1
+        if woken and self._crowd:
+            self._schedule_flush()
+
+    # -- deadlines ---------------------------------------------------------------------
+
+    def _next_deadline(self) -> float | None:
+        if self._upgrade is not None:
+            return min(self._stage_deadline, self._upgrade_deadline)
+        if self._session is None:
+            return None
+        deadline = self._session.next_deadline()
+        if not self._agreeing:
+            return deadline
+        first = next(iter(self._agreeing.values()))
+        return first if deadline is None else min(first, deadline)
+
+    def _arm(self) -> None:
+        """Have the timer run no later than the next deadline."""
+        deadline = None if self._is_dead else self._next_deadline()
+        if deadline is None:
+            return
+        if self._timer is not None:
+            if self._deadline <= deadline:
+                return
+            self._timer.cancel()
+        self._deadline = deadline
+        delay = max(0.0, deadline - self._owner.clock())
+        self._timer = self.loop.call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._is_dead:
+            return
+        now = self._owner.clock()
+        try:
+            if self._upgrade is not None:
+                self._check_upgrade(self._upgrade, now)
+            elif self._session is not None:
+                self._on_events(self._session.on_deadline(now))
+                self._check_agreeing(now)
+                self._schedule_flush()
+        except ProtocolError as error:
+            self._fail(error)
+        self._arm()
+
+    def _check_upgrade(self, upgrade: Upgrade, now: float) -> None:
+        if now < min(self._stage_deadline, self._upgrade_deadline):
+            return
+        limits = self._owner.limits.connections
+        if now >= self._upgrade_deadline:
+            message = f"not secured in {limits.upgrade_timeout:g} s"
+        else:
+            message = f"{upgrade.stage} not done in {limits.stage_timeout:g} s"
+        self._fail(ConnectionLostError(message), kind="timeout")
+
+    def _check_agreeing(self, now: float) -> None:
+        limit = self._owner.limits.connections.negotiation_timeout
+        while self._agreeing:
+            stream_id, deadline = next(iter(self._agreeing.items()))
+            if deadline > now:
+                return
+            del self._agreeing[stream_id]
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                error = MultistreamError(f"no protocol agreed in {limit:g} s")
+                self._fail_stream(stream, "negotiation", error)
+
+    # -- handlers ----------------------------------------------------------------------
+
+    def _own(self, task: asyncio.Task[None], stream: Stream | None) -> None:
+        self._tasks[task] = stream
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self.on_waiting()
+        if self._is_dead and not self._tasks and self._transport is None:
+            self._owner.on_gone(self)
+
+    async def _guard(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (NetworkError, ProtocolError, EOFError, TimeoutError) as error:
+            if not self._is_dead:
+                self._report(kind, str(error) or type(error).__name__)
+
+    async def _serve(self, stream: Stream, handler: Handler) -> None:
+        """Run a handler; whatever it does ends with its stream."""
+        try:
+            await handler(stream)
+        except (StreamResetError, ConnectionLostError) as error:
+            stream.abort(error)
+        except (ProtocolError, NetworkError, EOFError, TimeoutError) as error:
+            self._fail_stream(stream, "stream", error)
+        except Exception as error:
+            self._fail_stream(stream, "handler", error, trace=True)
+        except BaseException:
+            stream.abort(StreamResetError(f"stream {stream.id} was given up"))
+            raise
+        else:
+            stream.close_now()
+
+    def _fail_stream(
+        self, stream: Stream, kind: str, error: Exception, *, trace: bool = False
+    ) -> None:
+        """One stream failed: say so once, reset it, leave the others alone."""
+        protocol = stream.protocol or "no protocol"
+        message = f"stream {stream.id} ({protocol}): {error or type(error).__name__}"
+        self._report(kind, message, error if trace else None)
+        stream.abort(StreamResetError(message))
+
+    # -- ending ------------------------------------------------------------------------
+
+    def _is_busy(self) -> bool:
+        """Whether a stream is in the middle of our own work."""
+        return any(
+            stream is not None and not stream.is_waiting
+            for stream in self._tasks.values()
+        ) or any(stream.is_writing for stream in self._streams.values())
+
+    def _check_quiet(self, *, is_fenced: bool = False) -> None:
+        """Go on leaving if nothing runs here any more."""
+        session = self._session
+        if self._is_dead or self._streams or self._tasks or session is None:
+            return
+        if is_fenced or self._is_peer_gone:
+            self.end("replaced" if is_fenced else GONE)
+        elif not self._fence:
+            # The first answer may be to a ping that was under way already.
+            self._fence = 2
+            session.ping(self._owner.clock())
+            self._schedule_flush()
+
+    def _report(
+        self, kind: str, message: str, cause: BaseException | None = None
+    ) -> None:
+        self._owner.observers.error(
+            kind, self._peer_id, self.address, message, cause=cause
+        )
+
+    def _fail(self, error: ProtocolError | NetworkError, kind: str = "") -> None:
+        """The peer broke a rule: say so once and end the link."""
+        if self._is_dead:
+            return
+        self._report(kind or _kind_of(error), str(error))
+        self._end(str(error), error=error)
+
+    def _on_lost(self, reason: str) -> None:
+        if self._is_dead:
+            return
+        if self._upgrade is not None:
+            self._fail(
+                ConnectionLostError(f"{reason} in the {self._upgrade.stage}"),
+                kind="upgrade",
+            )
+        else:
+            self._end(reason, linger=0)
+
+    def _end(
+        self, reason: str, *, error: Exception | None = None, linger: float = LINGER
+    ) -> None:
+        """Nothing goes over the link any more; the goodbye is the last thing sent."""
+        if self._is_dead:
+            return
+        self._say_goodbye()
+        self._is_dead = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_transport(linger)
+        lost = ConnectionLostError(f"the link to {self._peer_id} is gone: {reason}")
+        for stream in tuple(self._streams.values()):
+            stream.fail(lost)
+        self._crowd.clear()
+        self._fresh.clear()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._wake_openers()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if not self._ready.done():
+            self._ready.set_exception(DialError(reason) if error is None else error)
+            self._ready.exception()  # an inbound link has nobody waiting for it
+        elif self._session is not None:
+            self._session.receive_eof()
+            self._owner.on_ended(self, reason)
+
+    def _say_goodbye(self) -> None:
+        session, noise, transport = self._session, self._noise, self._transport
+        if session is None or noise is None or transport is None:
+            return
+        if self._is_paused or transport.is_closing():
+            return
+        data = session.data_to_send()
+        if data:
+            try:
+                transport.write(noise.send_data(data))
+            except NoiseError:
+                # The channel itself is what failed: there is no way to say goodbye.
+                return
+
+    def _close_transport(self, linger: float) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if self._is_paused or not linger:
+            transport.abort()
+            return
+        transport.close()
+        if transport.get_write_buffer_size():
+            self._linger = self.loop.call_later(linger, transport.abort)
+
+
+def _kind_of(error: Exception) -> str:
+    """What an observer is told went wrong."""
+    if isinstance(error, YamuxError):
+        return "timeout" if error.code == INTERNAL_ERROR else "muxer"
+    if isinstance(error, MultistreamError):
+        return "negotiation"
+    return "security"
