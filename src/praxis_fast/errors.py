@@ -60,7 +60,12 @@ class MultistreamError(ProtocolError):
 
 
 class NoiseError(ProtocolError):
-    """The secure channel's handshake or a decryption failed."""
+    """The secure channel's handshake or a decryption failed.
+
+    `plaintexts` are those of the good messages before, in the same call.
+    """
+
+    plaintexts: tuple[bytes, ...] = ()
 
 
 class ProtobufError(ProtocolError):
