@@ -25,8 +25,8 @@ WORDS: Final = tuple(
         "invoice item key ledger limit list machine market memory message model",
         "network node number order packet page parser peer plan price query queue rain",
         "record region report result route rule sample search sensor series server",
-        "signal source status stream table task text ticket time token tool trace train",
-        "user value vector weather",
+        "signal source status stream table task text ticket time token tool trace",
+        "train user value vector weather",
     )
     for word in line.split()
 )

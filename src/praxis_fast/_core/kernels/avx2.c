@@ -5,7 +5,7 @@
 
 #define KERNEL __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul")))
 
-#include "lanes.h"
+#include "lane_pass.h"
 
 static inline KERNEL uint64_t equal(__m256i low, __m256i high, char byte)
 {
@@ -15,24 +15,18 @@ static inline KERNEL uint64_t equal(__m256i low, __m256i high, char byte)
     return (uint64_t)b << 32 | a;
 }
 
-static inline KERNEL void classify_lane(const uint8_t *p, struct lane *lane)
+static inline KERNEL void classify(const uint8_t *p, struct masks *m)
 {
     /* '[' and '{', as well as ']' and '}', differ in this bit only. */
     const __m256i shift = _mm256_set1_epi8(0x20);
     __m256i low = _mm256_loadu_si256((const __m256i *)p);
     __m256i high = _mm256_loadu_si256((const __m256i *)(p + 32));
-    lane->quote = equal(low, high, '"');
-    lane->backslash = equal(low, high, '\\');
+    m->quote = equal(low, high, '"');
+    m->backslash = equal(low, high, '\\');
     low = _mm256_or_si256(low, shift);
     high = _mm256_or_si256(high, shift);
-    lane->open = equal(low, high, '{');
-    lane->close = equal(low, high, '}');
-}
-
-static inline KERNEL void classify(const uint8_t *p, struct lane *pair)
-{
-    classify_lane(p, &pair[0]);
-    classify_lane(p + LANE, &pair[1]);
+    m->open = equal(low, high, '{');
+    m->close = equal(low, high, '}');
 }
 
 static inline KERNEL __m256i quote_or_backslash(const uint8_t *p)
@@ -45,7 +39,7 @@ static inline KERNEL __m256i quote_or_backslash(const uint8_t *p)
 static inline KERNEL int is_plain(const uint8_t *p)
 {
     __m256i any = quote_or_backslash(p);
-    for (int i = 32; i < 4 * LANE; i += 32)
+    for (int i = 32; i < PLAIN; i += 32)
         any = _mm256_or_si256(any, quote_or_backslash(p + i));
     return _mm256_testz_si256(any, any);
 }

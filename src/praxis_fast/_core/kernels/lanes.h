@@ -1,78 +1,55 @@
-/* The walk over lanes of 64 bytes, one bit per byte. Included by each vector kernel,
-   which first defines
+/* How the vector kernels read a batch: lanes of 64 bytes, one bit per byte, two passes.
 
-     KERNEL               the target attribute of all functions
-     classify(p, lanes)   sets the masks of the two lanes at p[0:128]
-     is_plain(p)          whether p[0:256] has neither quotes nor backslashes
-     prefix_xor(bits)     bit i of the result is the parity of bits 0 to i
-
-   A batch is read in two passes. The first has no branch that depends on the data: it
-   masks out what stands in strings and notes the depth each lane starts at. The second
-   visits only lanes in which the depth may come down to zero, which is about one per
-   text. A batch that may hold a fault goes to the byte loop, which knows them all.
+   The first pass, `read_lanes`, has no branch that depends on the data: it finds the
+   brackets outside strings and the depth each lane starts at. The second, here, visits
+   only lanes in which the depth may come down to zero, which is about one per text. A
+   batch that may hold a fault goes to the byte loop, which knows them all.
 
      bytes      {"a":"]\"",[1]}{
-     quote       1 1 1   1            escaped ones are gone
      in string   11 1111              from each opening quote up to its closing quote
      open       1          1   1
      close                   11
-     outer                    1       closers whose last bracket before is no opener
-*/
-#include <string.h>
+     outer                    1       closers whose bracket before is no opener
+
+   A kernel defines KERNEL, the target attribute of all functions, before it includes
+   this, and behind it the two functions declared below. */
+#ifndef PRAXIS_FAST_LANES_H
+#define PRAXIS_FAST_LANES_H
 
 #include "scan.h"
 
 #define LANE 64
 #define LANES (SCAN_BATCH / LANE)
 
+/* Bytes `is_plain` looks at: eight lanes. */
+#define PLAIN (8 * LANE)
+
 /* Below this, setting up lanes costs more than the byte loop. */
 #define SHORT_FEED 32
 
-struct lane {
-    uint64_t quote;
-    uint64_t backslash;
-    uint64_t open;
-    uint64_t close;
-};
-
-/* What the first pass notes. Bit i of a word is lane i; masks in `lane` are those
-   outside strings once it is through. */
+/* What the first pass notes. In words about lanes, bit i is lane i. */
 struct batch {
-    struct lane lane[LANES];
-    int32_t lanes;
-    int32_t depth[LANES + 1]; /* before each lane, and at the end */
-    uint64_t reaches_zero;    /* the depth may come down to zero in the lane */
-    uint64_t may_overflow;    /* the depth may go over the limit in the lane */
-    uint64_t bad_backslash;   /* any backslash outside strings; bits mean nothing */
-    uint64_t string;          /* all ones when the batch ends in a string */
-    uint64_t escape;          /* one when its last byte escapes the next */
+    uint64_t open[LANES]; /* outside strings */
+    uint64_t close[LANES];
+    int32_t depth[LANES];   /* before the lane */
+    int32_t last_depth;     /* at the end of the batch */
+    uint64_t reaches_zero;  /* the depth may come down to zero in the lane */
+    uint64_t may_overflow;  /* the depth may go over the limit in the lane */
+    uint64_t bad_backslash; /* not zero when there is one outside strings */
+    uint64_t in_string;     /* not zero when the batch ends in a string */
+    uint64_t in_escape;     /* not zero when its last byte escapes the next */
 };
 
-static void KERNEL classify(const uint8_t *p, struct lane *pair);
+/* The first pass over data[first * LANE:size]; `first` is a multiple of eight. */
+static void KERNEL read_lanes(struct batch *, const struct scanner *,
+                              const uint8_t *data, int32_t first, int32_t size);
+
+/* Whether p[0:PLAIN] has neither quotes nor backslashes. */
 static int KERNEL is_plain(const uint8_t *p);
-static uint64_t KERNEL prefix_xor(uint64_t bits);
 
 static inline KERNEL int32_t count(uint64_t bits)
 {
     return (int32_t)__builtin_popcountll(bits);
-}
-
-/* Bits whose byte follows a backslash that is not itself escaped. */
-static inline KERNEL uint64_t find_escaped(uint64_t backslash, uint64_t carry)
-{
-    const uint64_t odd = 0xAAAAAAAAAAAAAAAAu;
-    uint64_t first = backslash & ~carry;
-    /* Subtracting carries through each run, so that its parity shows behind its end. */
-    uint64_t code = (((first << 1) | odd) - first) ^ odd;
-    return code ^ (backslash | carry);
-}
-
-/* Whether the byte after the lane is escaped: by the length of the last run, which is
-   even, and so hands on what it got, when it fills the lane. */
-static inline KERNEL uint64_t next_escape(uint64_t backslash, uint64_t carry)
-{
-    return backslash == ~(uint64_t)0 ? carry
-                                     : (uint64_t)__builtin_clzll(~backslash) & 1;
 }
 
 /* Closers whose bracket before is no opener: only they lead below any depth the lane
@@ -82,75 +59,13 @@ static inline KERNEL uint64_t outer_closers(uint64_t open, uint64_t close)
     return close & ~((open << 1) + ~(open | close));
 }
 
-static inline KERNEL void mask_strings(struct batch *b, int32_t i)
-{
-    struct lane *lane = &b->lane[i];
-    uint64_t escaped = find_escaped(lane->backslash, b->escape);
-    uint64_t quote = lane->quote & ~escaped;
-    uint64_t in_string = prefix_xor(quote) ^ b->string;
-    b->escape = next_escape(lane->backslash, b->escape);
-    b->string ^= -(uint64_t)(count(quote) & 1);
-    b->bad_backslash |= lane->backslash & ~in_string;
-    lane->open &= ~in_string;
-    lane->close &= ~in_string;
-    /* Kept for the end of a batch that ends inside a lane. */
-    lane->quote = in_string;
-    lane->backslash = escaped;
-}
-
-static inline KERNEL void note_depth(struct batch *b, int32_t i, int32_t max_depth)
-{
-    uint64_t open = b->lane[i].open, close = b->lane[i].close;
-    int32_t depth = b->depth[i];
-    uint64_t reaches = depth <= count(outer_closers(open, close));
-    uint64_t overflows = depth + count(open) > max_depth;
-    b->reaches_zero |= reaches << i;
-    b->may_overflow |= overflows << i;
-    b->depth[i + 1] = depth + count(open) - count(close);
-}
-
-/* Fills the masks of lanes `first` and up. */
-static KERNEL void classify_all(struct batch *b, const uint8_t *data, int32_t first,
-                                int32_t size)
-{
-    uint8_t tail[2 * LANE];
-    int32_t pos = first * LANE;
-    for (; pos + 2 * LANE <= size; pos += 2 * LANE)
-        classify(data + pos, &b->lane[pos / LANE]);
-    if (pos < size) {
-        memset(tail, ' ', sizeof tail);
-        memcpy(tail, data + pos, (size_t)(size - pos));
-        classify(tail, &b->lane[pos / LANE]);
-    }
-}
-
-/* The first pass, over lanes from `first` on. */
-static KERNEL void read_lanes(struct batch *b, const struct scanner *s,
-                              const uint8_t *data, int32_t first, int32_t size)
-{
-    int32_t lanes = b->lanes = (size + LANE - 1) / LANE, last = size % LANE;
-    classify_all(b, data, first, size);
-    b->string = -(uint64_t)(s->state >= SCAN_STRING);
-    b->escape = s->state == SCAN_ESCAPE;
-    b->depth[first] = s->depth;
-    b->reaches_zero = b->may_overflow = b->bad_backslash = 0;
-    for (int32_t i = first; i < lanes; i++) {
-        mask_strings(b, i);
-        note_depth(b, i, s->max_depth);
-    }
-    if (last) {
-        b->string = -(b->lane[lanes - 1].quote >> (last - 1) & 1);
-        b->escape = b->lane[lanes - 1].backslash >> last & 1;
-    }
-}
-
 /* Whether the depth really goes over the limit in the lane. */
-static KERNEL int overflows(const struct batch *b, int32_t i, int32_t max_depth)
+static KERNEL int overflows(const struct batch *b, int32_t lane, int32_t max_depth)
 {
-    uint64_t close = b->lane[i].close;
-    for (uint64_t open = b->lane[i].open, left = open; left; left &= left - 1) {
+    uint64_t open = b->open[lane], close = b->close[lane];
+    for (uint64_t left = open; left; left &= left - 1) {
         uint64_t below = (left & -left) - 1;
-        if (b->depth[i] + count(open & below) - count(close & below) >= max_depth)
+        if (b->depth[lane] + count(open & below) - count(close & below) >= max_depth)
             return 1;
     }
     return 0;
@@ -175,56 +90,13 @@ static inline KERNEL int32_t find_end(uint64_t open, uint64_t close, int32_t dep
     return -1;
 }
 
-/* How many lanes at the head of the batch lie inside a string, if all is well. */
-static KERNEL int32_t skip_string(const struct scanner *s, const uint8_t *data,
-                                  int32_t size)
-{
-    int32_t pos = 0;
-    if (s->state == SCAN_STRING)
-        while (pos + 4 * LANE <= size && is_plain(data + pos))
-            pos += 4 * LANE;
-    return pos - s->start > s->max_frame ? 0 : pos / LANE;
-}
-
-/* Where the second pass stands: inside a text, `depth` deep, with these brackets of
-   the lane still to look at. */
-struct walk {
-    int32_t lane;
-    int32_t depth;
-    uint64_t open;
-    uint64_t close;
-    uint64_t visit; /* lanes still to visit */
-    int32_t found;
-};
-
-static inline KERNEL void enter_lane(struct walk *w, const struct batch *b, int32_t i)
-{
-    w->lane = i;
-    w->depth = b->depth[i];
-    w->open = b->lane[i].open;
-    w->close = b->lane[i].close;
-    w->visit &= w->visit - 1;
-}
-
-/* Goes on behind the opener of a text, the byte before `pos`. */
-static inline KERNEL void enter_text(struct walk *w, const struct batch *b, int32_t pos)
-{
-    uint64_t left = ~(uint64_t)0 << (pos & (LANE - 1));
-    w->lane = pos / LANE;
-    w->depth = 1;
-    w->visit &= ~(uint64_t)1 << w->lane;
-    w->open = b->lane[w->lane].open & left;
-    w->close = b->lane[w->lane].close & left;
-}
-
-/* From between texts to behind the next opener, or the end. */
+/* From between texts to behind the opener of the next, with `depth` at 1 then. */
 static inline KERNEL int32_t next_text(struct scanner *s, const uint8_t *data,
                                        int32_t pos, int32_t size, struct span *spans,
                                        int32_t *found)
 {
     if (pos < size && (data[pos] | 0x20) == '{') { /* '[' too */
         s->start = pos;
-        s->depth = 1;
         return pos + 1;
     }
     s->state = SCAN_BETWEEN;
@@ -232,62 +104,77 @@ static inline KERNEL int32_t next_text(struct scanner *s, const uint8_t *data,
     return scan_to_bracket(s, data, pos, size, spans, found);
 }
 
-/* The second pass, from behind an opener or from the start of the batch. Returns
-   whether the batch ends inside a text. */
-static KERNEL int find_texts(struct walk *w, const struct batch *b, struct scanner *s,
-                             const uint8_t *data, int32_t size, struct span *spans)
+/* Finds the texts that end in one lane. Without a text open at its start, `pos` is
+   behind the next opener. Returns `pos` for the lanes to come. */
+static inline KERNEL int32_t visit_lane(const struct batch *b, int32_t lane,
+                                        struct scanner *s, const uint8_t *data,
+                                        int32_t pos, int32_t size, struct span *spans,
+                                        int32_t *found)
 {
+    uint64_t open = b->open[lane], close = b->close[lane], left = ~(uint64_t)0;
+    int32_t depth = b->depth[lane];
+    if (!depth) {
+        if (pos / LANE != lane)
+            return pos;
+        left <<= pos % LANE;
+        depth = 1;
+    }
     while (1) {
-        int32_t pos, end = find_end(w->open, w->close, w->depth);
-        if (end < 0) {
-            if (!w->visit)
-                return 1;
-            enter_lane(w, b, __builtin_ctzll(w->visit));
-            continue;
-        }
-        pos = w->lane * LANE + end + 1;
+        int32_t end = find_end(open & left, close & left, depth);
+        if (end < 0)
+            return pos;
+        pos = lane * LANE + end + 1;
         if (pos - s->start > s->max_frame) {
             s->fault = SCAN_FRAME_FAULT;
-            return 0;
+            return pos;
         }
-        spans[w->found++] = (struct span){s->start, pos};
-        pos = next_text(s, data, pos, size, spans, &w->found);
-        if (!s->depth)
-            return 0;
-        if (pos == size)
-            return 1;
-        enter_text(w, b, pos);
+        spans[(*found)++] = (struct span){s->start, pos};
+        pos = next_text(s, data, pos, size, spans, found);
+        if (!s->depth || pos / LANE != lane)
+            return pos;
+        left = ~(uint64_t)0 << pos % LANE;
+        depth = 1;
     }
 }
 
 static inline KERNEL void stop_inside(struct scanner *s, const struct batch *b,
                                       int32_t size)
 {
-    s->depth = b->depth[b->lanes];
-    s->state = !b->string ? SCAN_INSIDE : b->escape ? SCAN_ESCAPE : SCAN_STRING;
+    s->depth = b->last_depth;
+    s->state = !b->in_string ? SCAN_INSIDE : b->in_escape ? SCAN_ESCAPE : SCAN_STRING;
     if (size - s->start > s->max_frame)
         s->fault = SCAN_FRAME_FAULT;
 }
 
-/* Reads a batch known to hold no backslash outside strings and no depth over the
-   limit. A frame over the limit shows as that fault, with the rest left unsaid. */
-static KERNEL int32_t walk_lanes(const struct batch *b, struct scanner *s,
-                                 const uint8_t *data, int32_t first, int32_t size,
-                                 struct span *spans)
+/* The second pass, over a batch known to hold no backslash outside strings and no
+   depth over the limit. A frame over the limit shows as that fault, no more. */
+static KERNEL int32_t visit_lanes(const struct batch *b, struct scanner *s,
+                                  const uint8_t *data, int32_t first, int32_t size,
+                                  struct span *spans)
 {
-    struct walk w = {.visit = b->reaches_zero};
-    if (!s->depth) {
-        int32_t pos = scan_to_bracket(s, data, first * LANE, size, spans, &w.found);
-        if (!s->depth)
-            return w.found;
-        if (pos < size)
-            enter_text(&w, b, pos);
-        else
-            w.visit = 0;
+    int32_t found = 0, pos = 0;
+    if (!s->depth)
+        pos = scan_to_bracket(s, data, first * LANE, size, spans, &found);
+    for (uint64_t left = b->reaches_zero; left && s->depth; left &= left - 1) {
+        int32_t lane = __builtin_ctzll(left);
+        pos = visit_lane(b, lane, s, data, pos, size, spans, &found);
+        if (s->fault)
+            return found;
     }
-    if (find_texts(&w, b, s, data, size, spans))
+    if (s->depth)
         stop_inside(s, b, size);
-    return w.found;
+    return found;
+}
+
+/* How many lanes at the head of the batch, in eights and never all, lie in a string. */
+static KERNEL int32_t skip_string(const struct scanner *s, const uint8_t *data,
+                                  int32_t size)
+{
+    int32_t pos = 0;
+    if (s->state == SCAN_STRING)
+        while (pos + PLAIN < size && is_plain(data + pos))
+            pos += PLAIN;
+    return pos - s->start > s->max_frame ? 0 : pos / LANE;
 }
 
 static KERNEL int32_t scan_lanes(struct scanner *s, const uint8_t *data, int32_t size,
@@ -302,9 +189,11 @@ static KERNEL int32_t scan_lanes(struct scanner *s, const uint8_t *data, int32_t
     read_lanes(&b, s, data, first, size);
     if (may_be_faulty(&b, s->max_depth))
         return scan_from(s, data, 0, size, spans, 0);
-    found = walk_lanes(&b, s, data, first, size, spans);
+    found = visit_lanes(&b, s, data, first, size, spans);
     if (s->fault != SCAN_FRAME_FAULT)
         return found;
     *s = before;
     return scan_from(s, data, 0, size, spans, 0);
 }
+
+#endif
