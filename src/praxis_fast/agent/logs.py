@@ -1,0 +1,68 @@
+"""Log records on stderr or in a file, as text or as JSON; for our own process only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from praxis_fast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from praxis_fast.agent.config import LoggingConfig
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+class TextFormatter(logging.Formatter):
+    """`time level logger: message`, one line and the traceback if there is one."""
+
+    def formatTime(  # noqa: N802  logging's name
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        return _time(record)
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        # What a peer sent must not look like a second record.
+        return super().formatMessage(record).replace("\n", "\\n")
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(told, default=str).decode()
+
+
+def set_up_logs(config: LoggingConfig) -> None:
+    """Make the root logger write as the configuration says."""
+    if config.file is None:
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    else:
+        try:
+            handler = logging.FileHandler(config.file, encoding="utf-8")
+        except OSError as error:
+            text = f"{config.file} cannot be opened: {error.strerror}"
+            raise ConfigError(text, key="logging.file") from error
+    as_json = config.format == "json"
+    handler.setFormatter(JSONFormatter() if as_json else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(config.level.upper())
