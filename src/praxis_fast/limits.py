@@ -136,6 +136,9 @@ class DiscoveryLimits:
 
     max_packet: Annotated[Size, Meta(description="bytes in an mDNS packet")] = 9000
     max_records: Annotated[Count, Meta(description="records in an mDNS packet")] = 128
+    packet_rate: Annotated[
+        Rate, Meta(description="mDNS packets a second read from one socket")
+    ] = 500.0
     max_candidates: Annotated[
         Count, Meta(description="peers heard of, not verified")
     ] = 1024

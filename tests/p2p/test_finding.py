@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 from praxis_fast.p2p.discovery import Discovery
 from praxis_fast.p2p.host import Host
 from praxis_fast.p2p.peer_record import PeerState
@@ -150,3 +152,8 @@ async def test_other_process_is_told_when_we_go() -> None:
             ours = ann.peer_id
             await stack.aclose()
             assert await said(far, "disconnected") == ours
+
+
+def test_two_hosts_find_each_other_on_uvloop() -> None:
+    uvloop.run(test_two_hosts_find_each_other_by_mdns())
+    uvloop.run(test_con_6_all_of_a_crowd_are_connected_once_to_each())

@@ -284,7 +284,7 @@ async def test_missing_multicast_is_one_clear_error(
     with pytest.raises(NetworkError) as caught:
         await Heard().make(ANN, HOME).start()
     assert "\n" not in str(caught.value)
-    assert "multicast is not available: [Errno 19] No such device" in str(caught.value)
+    assert "multicast is not available: udp port 5353: [Errno 19]" in str(caught.value)
 
 
 async def test_zeroconf_that_cannot_open_is_a_clear_error(

@@ -21,6 +21,18 @@ NEIGHBOUR = ("192.0.2.9", 5353)
 PTR, TXT, SRV = 12, 16, 33
 
 
+class Clock:
+    """Goes on a step with every look."""
+
+    def __init__(self, step: float = 0.01) -> None:
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
 class Receiver:
     """Stands for zeroconf."""
 
@@ -43,7 +55,7 @@ def make_gate(answered: bool = True) -> tuple[PacketGate, Receiver, list[set[str
         asked.append(names)
         return answered
 
-    return PacketGate(receiver, LIMITS, on_question), receiver, asked
+    return PacketGate(receiver, LIMITS, on_question, Clock()), receiver, asked
 
 
 def packet(out: DNSOutgoing) -> bytes:
@@ -154,6 +166,19 @@ def test_dsc_1_what_passes_is_read_whole(seed: random.Random) -> None:
         gate.datagram_received(bytes(data), NEIGHBOUR)
     for passed in receiver.packets:
         assert DNSIncoming(passed).valid
+
+
+def test_dsc_1_flood_is_not_read() -> None:
+    receiver = Receiver()
+    clock = Clock(0.0)
+    gate = PacketGate(receiver, LIMITS, lambda names: True, clock)
+    for _ in range(2000):
+        gate.datagram_received(response(), NEIGHBOUR)
+    assert len(receiver.packets) == LIMITS.packet_rate == 500
+    assert gate.dropped == 1500
+    clock.now = 1.0
+    gate.datagram_received(response(), NEIGHBOUR)
+    assert len(receiver.packets) == 501
 
 
 def test_end_of_the_socket_is_passed_on() -> None:

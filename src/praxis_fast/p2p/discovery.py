@@ -181,11 +181,6 @@ class Discovery:
         addrs = [addr for addr in parsed if addr is not None]
         self._table.identified(peer_id, addrs, self._clock())
 
-    def on_error(
-        self, kind: str, peer_id: PeerID | None, address: str | None, message: str
-    ) -> None:
-        """Failures are the host's to tell; a failed dial comes back to its task."""
-
     # What mDNS tells.
 
     def _on_found(self, peer_id: PeerID, addrs: list[Multiaddr]) -> None:

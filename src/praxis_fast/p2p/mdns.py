@@ -182,10 +182,11 @@ class MDNS(RecordUpdateListener):
         self._tasks.append(asyncio.create_task(self._ask(zc), name="mdns questions"))
 
     def _guard(self, zc: Zeroconf) -> None:
+        clock = asyncio.get_running_loop().time
         for reader in zc.engine.readers:
             transport = reader.transport
             receiver = cast("DatagramReceiver", transport.get_protocol())
-            gate = PacketGate(receiver, self._limits, self._answer)
+            gate = PacketGate(receiver, self._limits, self._answer, clock)
             transport.set_protocol(gate)
 
     def _service_info(self) -> ServiceInfo:
@@ -251,7 +252,7 @@ def check_multicast(interfaces: Sequence[str] | None) -> None:
             fault = error
         else:
             return
-    raise NetworkError(f"multicast is not available: {fault}")
+    raise NetworkError(f"multicast is not available: udp port {MDNS_PORT}: {fault}")
 
 
 def join_group(interface: str) -> None:

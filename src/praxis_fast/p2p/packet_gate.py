@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zeroconf import DNSIncoming
 
 from praxis_fast.errors import ProtocolError
+from praxis_fast.p2p.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ class DatagramReceiver(Protocol):
 
 
 class PacketGate(asyncio.DatagramProtocol):
-    """Passes well-formed packets on to `receiver`, and nothing else.
+    """Passes well-formed packets on to `receiver`, at a bounded rate.
 
     `on_question(names)` is asked of every multicast question that is not for PTR
     records, and says whether it was answered there. (A lone SRV question would get SRV
@@ -52,13 +53,20 @@ class PacketGate(asyncio.DatagramProtocol):
         receiver: DatagramReceiver,
         limits: DiscoveryLimits,
         on_question: Callable[[set[str]], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._receiver = receiver
         self._limits = limits
         self._on_question = on_question
+        self._pace = TokenBucket(limits.packet_rate, limits.packet_rate, clock())
+        self._clock = clock
         self.dropped = 0
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        # Reading a packet costs far more than sending one: a flood is not read at all.
+        if not self._pace.take(self._clock()):
+            self.dropped += 1
+            return
         try:
             packet = checked_packet(data, self._limits)
         except ProtocolError as error:
