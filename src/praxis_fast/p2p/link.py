@@ -340,6 +340,14 @@ class Link(asyncio.BufferedProtocol):
         self._schedule_flush()
         return taken
 
+    def send_words(self, stream_id: int, words: bytes) -> bool:
+        """Send a stream's few negotiation bytes, which do not wait for the socket."""
+        session = self._session
+        if session is None or self._is_dead:
+            return False
+        self._schedule_flush()
+        return session.send_data(stream_id, words) == len(words)
+
     def queue_for_room(self, stream: Stream) -> None:
         """Wake the stream's writer when the socket has room again, if that is it."""
         if self._session is not None and self._is_full(self._session):

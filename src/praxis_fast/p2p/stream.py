@@ -198,8 +198,8 @@ class Stream:
         if self._negotiation is None or self._error is not None:
             return
         words = self._negotiation.data_to_send()
-        if words and self._link.send(self.id, memoryview(words)) < len(words):
-            # A peer that takes no 100 bytes has stalled the whole link.
+        if words and not self._link.send_words(self.id, words):
+            # The session's own bound is far above the one that writers wait at.
             self.abort(StreamResetError(f"no room to negotiate stream {self.id}"))
 
     async def agree(self) -> None:
