@@ -1,0 +1,967 @@
+# Unsafe directives (setup.py): no bounds checks, no negative indexes.
+"""Frames to many subscribers at their own pace.
+
+Frames are kept once per group, in a log; a subscriber is a cursor into the log of its
+group, so that publishing does nothing per subscriber:
+
+    positions   start                          end
+    log         | frame | frame | frame | frame |
+                    ^ cursor of a slow one      ^ cursor of all that are level
+
+The log is freed up to the slowest cursor. Two alarms, a position and a number of
+bytes, say when a subscriber may be over its bounds; only then all are looked at, and
+
+- "disconnect" ends the subscription;
+- "drop_oldest" lets the subscriber float: its cursor is no longer kept up, the log may
+  be trimmed under it, and where it goes on is worked out when it is served;
+- "coalesce" detaches the subscriber: from now on it has a queue of its own, where
+  newer frames replace older ones of the same topic, until it has caught up.
+
+A detached queue is a list of nodes, frames and gaps; neighbouring gaps become one.
+Any allocation may run the collector, and that any code: loops read their bounds anew.
+"""
+
+from praxis_fast.errors import UsageError
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.unicode cimport PyUnicode_FromObject
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+from praxis_fast._core.matcher cimport Group
+
+POLICIES = ("disconnect", "drop_oldest", "coalesce")
+
+cdef enum:
+    DISCONNECT = 0
+    DROP_OLDEST = 1
+    COALESCE = 2
+
+cdef enum:
+    # Gaps nobody fetches may not pile up: beyond this number the last ones become one.
+    MAX_GAPS = 1024
+    # An empty log keeps a ring of at most this many entries.
+    MAX_IDLE_RING = 16
+    # Logs without subscribers that may wait to be swept out.
+    MAX_DEAD = 64
+
+cdef int64_t NO_ALARM = 0x7FFFFFFFFFFFFFFF
+# Bounds beyond this bound nothing; sums with them must not overflow.
+MAX_BOUND = 1 << 60
+
+
+@cython.final
+cdef class Counter:
+    """Bytes of all frames alive."""
+
+    cdef int64_t size
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Frame:
+    """One published frame, shared by all logs and queues it waits in."""
+
+    cdef bytes data
+    cdef object topic
+    cdef Counter counter
+    cdef int64_t seq
+    cdef int64_t size
+
+    def __dealloc__(self):
+        self.counter.size -= self.size
+
+
+cdef Frame make_frame(bytes data, int64_t seq, object topic, Counter counter):
+    cdef Frame frame = Frame.__new__(Frame)
+    frame.data = data
+    frame.seq = seq
+    frame.topic = topic
+    frame.size = PyBytes_GET_SIZE(data)
+    frame.counter = counter
+    counter.size += frame.size
+    return frame
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Node:
+    """A frame or, without one, a gap in a detached queue."""
+
+    cdef Frame frame
+    cdef int64_t from_seq
+    cdef int64_t to_seq
+    cdef int64_t dropped
+    # The older and the newer neighbour; `older` is borrowed.
+    cdef PyObject *older
+    cdef Node newer
+
+
+@cython.final
+@cython.no_gc
+cdef class Queue:
+    """What waits for a detached subscriber, oldest first."""
+
+    cdef Node oldest
+    cdef PyObject *newest
+    cdef int64_t size
+    cdef int64_t events
+    # The node of each topic's newest frame, while coalescing.
+    cdef dict topics
+
+    def __dealloc__(self):
+        self.unlink()
+
+    cdef void unlink(self):
+        """Take the chain apart node by node: letting it fall would recurse."""
+        cdef Node node = self.oldest, newer
+        self.oldest = None
+        self.newest = NULL
+        while node is not None:
+            newer = node.newer
+            node.newer = None
+            node = newer
+
+    cdef int append(self, Frame frame) except -1:
+        cdef Node node = Node.__new__(Node)
+        cdef Node former
+        node.frame = frame
+        self.link(node)
+        self.size += frame.size
+        self.events += 1
+        if self.topics is not None and frame.topic is not None:
+            found = self.topics.get(frame.topic)
+            self.topics[frame.topic] = node
+            if found is not None:
+                former = <Node> found
+                if former.frame is not None:
+                    self.drop(former)
+        return 0
+
+    cdef int append_gap(self, int64_t from_seq, int64_t to_seq, int64_t dropped) except -1:
+        cdef Node node = Node.__new__(Node)
+        node.from_seq = from_seq
+        node.to_seq = to_seq
+        node.dropped = dropped
+        self.link(node)
+        return 0
+
+    cdef int link(self, Node node) except -1:
+        node.older = self.newest
+        if self.newest == NULL:
+            self.oldest = node
+        else:
+            (<Node> self.newest).newer = node
+        self.newest = <PyObject *> node
+        return 0
+
+    cdef int drop(self, Node node) except -1:
+        """Turn a frame into a gap and merge it with the gaps beside it."""
+        cdef Node other
+        cdef Frame frame = node.frame
+        node.from_seq = node.to_seq = frame.seq
+        node.dropped = 1
+        node.frame = None
+        self.size -= frame.size
+        self.events -= 1
+        if node.older != NULL:
+            other = <Node> node.older
+            if other.frame is None:
+                node.from_seq = other.from_seq
+                node.dropped += other.dropped
+                self.cut(other)
+        other = node.newer
+        if other is not None and other.frame is None:
+            node.to_seq = other.to_seq
+            node.dropped += other.dropped
+            self.cut(other)
+        return 0
+
+    cdef int cut(self, Node node) except -1:
+        """Take a node out of the chain."""
+        cdef Node newer = node.newer
+        node.newer = None
+        if newer is None:
+            self.newest = node.older
+        else:
+            newer.older = node.older
+        if node.older == NULL:
+            self.oldest = newer
+        else:
+            (<Node> node.older).newer = newer
+        return 0
+
+    cdef int start_coalescing(self) except -1:
+        """Keep the newest frame of each topic, now and for frames to come."""
+        cdef Node node, former
+        self.topics = {}
+        node = self.oldest
+        while node is not None:
+            if node.frame is not None and node.frame.topic is not None:
+                found = self.topics.get(node.frame.topic)
+                self.topics[node.frame.topic] = node
+                if found is not None:
+                    former = <Node> found
+                    self.drop(former)
+            node = node.newer
+        return 0
+
+    cdef int drop_oldest(self, int64_t max_bytes, int64_t max_events) except -1:
+        """Drop the oldest frames until the rest is within the bounds."""
+        cdef Node node
+        while self.size > max_bytes or self.events > max_events:
+            node = self.oldest
+            while node.frame is None:
+                node = node.newer
+            if self.topics is not None and node.frame.topic is not None:
+                if self.topics.get(node.frame.topic) is node:
+                    del self.topics[node.frame.topic]
+            self.drop(node)
+        return 0
+
+
+cdef struct Loss:
+    # A gap, as long as no memory is asked for.
+    int64_t from_seq
+    int64_t to_seq
+    int64_t dropped
+
+
+cdef struct Entry:
+    # One frame (owned) and the bytes published to the group before it.
+    PyObject *frame
+    int64_t before
+
+
+@cython.final
+cdef class Log:
+    """The frames of one group that some subscriber still waits for."""
+
+    cdef object group
+    cdef uint64_t owner
+    cdef Entry *ring
+    cdef int64_t mask
+    # Positions of the oldest frame and of the next one; bytes published before `end`.
+    cdef int64_t start
+    cdef int64_t end
+    cdef int64_t end_bytes
+    # The sequence number of the last frame trimmed away.
+    cdef int64_t trimmed_seq
+    # No subscriber can be over its bounds before these are passed.
+    cdef int64_t alarm_position
+    cdef int64_t alarm_bytes
+    # The widest bounds of any subscriber there was: what a floating one may need.
+    cdef int64_t keep_events
+    cdef int64_t keep_bytes
+    cdef list subs
+    # Subscribers with a queue of their own.
+    cdef dict detached
+    # The round: subscribers before `turn` have been served, or had to be passed.
+    cdef Py_ssize_t turn
+    cdef int64_t round_end
+    cdef bint is_dirty
+    cdef bint is_stale
+    # Joined frames of this turn by first position, all up to `joined_end`.
+    cdef dict joined
+    cdef int64_t joined_end
+
+    def __cinit__(self):
+        self.mask = -1
+        self.subs = []
+        self.detached = {}
+        self.joined = {}
+        self.alarm_position = NO_ALARM
+        self.alarm_bytes = NO_ALARM
+
+    def __dealloc__(self):
+        while self.start < self.end:
+            Py_DECREF(<object> self.ring[self.start & self.mask].frame)
+            self.start += 1
+        PyMem_Free(self.ring)
+
+    cdef inline Frame frame_at(self, int64_t position):
+        return <Frame> self.ring[position & self.mask].frame
+
+    cdef int64_t seq_before(self, int64_t position) noexcept:
+        """The sequence number of the frame before a position."""
+        if position == self.start:
+            return self.trimmed_seq
+        return (<Frame> self.ring[(position - 1) & self.mask].frame).seq
+
+    cdef inline int64_t before(self, int64_t position) noexcept:
+        if position == self.end:
+            return self.end_bytes
+        return self.ring[position & self.mask].before
+
+    cdef int resize(self, int64_t capacity) except -1:
+        """Move the frames to a ring of this many entries, a power of two."""
+        cdef Entry *ring = <Entry *> PyMem_Malloc(capacity * sizeof(Entry))
+        cdef int64_t position
+        if ring == NULL:
+            raise MemoryError()
+        for position in range(self.start, self.end):
+            ring[position & (capacity - 1)] = self.ring[position & self.mask]
+        PyMem_Free(self.ring)
+        self.ring = ring
+        self.mask = capacity - 1
+        return 0
+
+    cdef inline int append(self, Frame frame) except -1:
+        cdef Entry *entry
+        if self.end - self.start > self.mask:
+            self.resize(4 if self.mask < 0 else 2 * (self.mask + 1))
+        entry = &self.ring[self.end & self.mask]
+        Py_INCREF(frame)
+        entry.frame = <PyObject *> frame
+        entry.before = self.end_bytes
+        self.end += 1
+        self.end_bytes += frame.size
+        return 0
+
+    cdef int trim_to(self, int64_t position) except -1:
+        """Let go of the frames before a position."""
+        cdef PyObject *frame
+        while self.start < position:
+            frame = self.ring[self.start & self.mask].frame
+            self.trimmed_seq = (<Frame> frame).seq
+            self.start += 1
+            Py_DECREF(<object> frame)
+        if self.start == self.end and self.mask >= MAX_IDLE_RING:
+            PyMem_Free(self.ring)
+            self.ring = NULL
+            self.mask = -1
+        return 0
+
+    cdef int trim_kept(self) except -1:
+        """Let go of what is beyond every subscriber's bounds."""
+        cdef int64_t position = max(self.start, self.end - self.keep_events)
+        while self.end_bytes - self.before(position) > self.keep_bytes:
+            position += 1
+        return self.trim_to(position)
+
+    cdef int trim_passed(self) except -1:
+        """Let go of what every cursor has passed."""
+        cdef int64_t lowest = self.end, position
+        cdef Subscriber sub
+        for sub in self.subs:
+            if sub.queue is None:
+                position = self.first_kept(sub) if sub.is_floating else sub.cursor
+                if position < lowest:
+                    lowest = position
+                    if lowest <= self.start:
+                        return 0
+        return self.trim_to(lowest)
+
+    cdef int64_t first_kept(self, Subscriber sub) noexcept:
+        """Where a floating subscriber goes on: the oldest frame within its bounds."""
+        cdef int64_t position = max(self.start, sub.cursor, self.end - sub.max_events)
+        while self.end_bytes - self.before(position) > sub.max_bytes:
+            position += 1
+        return position
+
+    cdef int put(self, Py_ssize_t index, Subscriber sub) except -1:
+        self.subs[index] = sub
+        sub.index = index
+        return 0
+
+    cdef int lower_alarms(self, Subscriber sub) except -1:
+        self.alarm_position = min(self.alarm_position, sub.cursor + sub.max_events)
+        self.alarm_bytes = min(self.alarm_bytes, sub.cursor_bytes + sub.max_bytes)
+        return 0
+
+    cdef bytes join(self, int64_t position):
+        """All frames from a position on, as one; the same object for all who ask."""
+        cdef bytes data
+        cdef char *target
+        cdef Frame frame
+        cdef int64_t begin = position
+        if self.end - position == 1:
+            return self.frame_at(position).data
+        if self.joined_end != self.end:
+            self.joined.clear()
+            self.joined_end = self.end
+        found = self.joined.get(position)
+        if found is not None:
+            return <bytes> found
+        data = PyBytes_FromStringAndSize(NULL, self.end_bytes - self.before(position))
+        target = PyBytes_AS_STRING(data)
+        while position < self.end:
+            frame = self.frame_at(position)
+            memcpy(target, PyBytes_AS_STRING(frame.data), frame.size)
+            target += frame.size
+            position += 1
+        self.joined[begin] = data
+        return data
+
+
+@cython.final
+cdef class Subscriber:
+    """One subscriber's place, bounds and gaps."""
+
+    cdef object key
+    cdef Log log
+    # Its place in the log's list.
+    cdef Py_ssize_t index
+    cdef int64_t cursor
+    cdef int64_t cursor_bytes
+    cdef int64_t max_bytes
+    cdef int64_t max_events
+    cdef int64_t unwritten
+    cdef int64_t last_seq
+    cdef int policy
+    # Over its bounds, see the theory of operation; the sequence of its first loss.
+    cdef bint is_floating
+    cdef int64_t lost_seq
+    cdef bint is_ready
+    # Only of a detached subscriber.
+    cdef Queue queue
+    cdef list gaps
+
+    cdef bint is_waiting(self) noexcept:
+        """Whether there is something to serve."""
+        if self.queue is not None:
+            return True
+        return self.cursor < self.log.end
+
+    cdef int keep_gap(self, int64_t from_seq, int64_t to_seq, int64_t dropped) except -1:
+        cdef tuple last
+        if self.gaps is None:
+            self.gaps = []
+        if len(self.gaps) < MAX_GAPS:
+            self.gaps.append((from_seq, to_seq, dropped))
+        else:
+            last = <tuple> self.gaps[MAX_GAPS - 1]
+            self.gaps[MAX_GAPS - 1] = (last[0], to_seq, last[2] + dropped)
+        return 0
+
+    cdef Loss end_floating(self) noexcept:
+        """Bring the cursor up to the oldest frame within the bounds."""
+        cdef Loss loss = Loss(0, 0, 0)
+        if self.is_floating:
+            loss.dropped = -self.cursor
+            self.cursor = self.log.first_kept(self)
+            self.cursor_bytes = self.log.before(self.cursor)
+            self.is_floating = False
+            self.log.lower_alarms(self)
+            loss.dropped += self.cursor
+            loss.from_seq = self.lost_seq
+            loss.to_seq = self.log.seq_before(self.cursor)
+        return loss
+
+    cdef int keep_gaps(self) except -1:
+        """Set the gaps of the queue aside; the frames stay."""
+        cdef Queue queue = self.queue
+        cdef Node node, newer
+        if queue is None:
+            return self.keep_loss(self.end_floating())
+        node = queue.oldest
+        while node is not None:
+            newer = node.newer
+            if node.frame is None:
+                queue.cut(node)
+                self.keep_gap(node.from_seq, node.to_seq, node.dropped)
+            node = newer
+        return 0
+
+    cdef int keep_loss(self, Loss loss) except -1:
+        if loss.dropped:
+            self.keep_gap(loss.from_seq, loss.to_seq, loss.dropped)
+        return 0
+
+    cdef bytes take_log(self):
+        """What waits in the log, joined; state changes before anything is allocated."""
+        cdef Log log = self.log
+        cdef Loss loss = self.end_floating()
+        cdef bytes data = b""
+        if self.cursor < log.end:
+            data = log.join(self.cursor)
+            self.last_seq = log.frame_at(log.end - 1).seq
+            self.cursor = log.end
+            self.cursor_bytes = log.end_bytes
+        self.keep_loss(loss)
+        return data
+
+    cdef int attach(self) except -1:
+        """Be level again with the log."""
+        self.queue = None
+        self.log.detached.pop(self, None)
+        self.cursor = self.log.end
+        self.cursor_bytes = self.log.end_bytes
+        return self.log.lower_alarms(self)
+
+    cdef int detach(self) except -1:
+        """Put what waits in a queue of its own, gaps first."""
+        cdef Queue queue = Queue.__new__(Queue)
+        cdef Log log = self.log
+        cdef int64_t position = self.cursor
+        if self.is_floating:
+            position = log.first_kept(self)
+            queue.append_gap(self.lost_seq, log.seq_before(position), position - self.cursor)
+            self.is_floating = False
+        while position < log.end:
+            queue.append(log.frame_at(position))
+            position += 1
+        self.queue = queue
+        return 0
+
+    cdef bytes take_queue(self):
+        """What waits in the queue, joined; its gaps are set aside."""
+        cdef list frames = []
+        cdef Queue queue = self.queue
+        cdef Node node = queue.oldest
+        self.attach()
+        while node is not None:
+            if node.frame is None:
+                self.keep_gap(node.from_seq, node.to_seq, node.dropped)
+            else:
+                frames.append(node.frame.data)
+                self.last_seq = node.frame.seq
+            node = node.newer
+        if len(frames) == 1:
+            return <bytes> frames[0]
+        return b"".join(frames)
+
+
+cdef uint64_t owners = 0
+
+
+@cython.final
+cdef class Fanout:
+    """Hands frames published to groups out to their subscribers, never waiting for one.
+
+    What waits for a subscriber (bytes on the way to its socket not counted) is bounded
+    in bytes and in events. Over the bound the subscriber's policy decides:
+    "disconnect" ends its subscription; "drop_oldest" drops from the old end;
+    "coalesce" keeps, until the subscriber has caught up, the newest frame of each
+    topic (frames without a topic are all kept) and drops from the old end only when
+    that does not help. `pending_bytes` counts each waiting frame once.
+    """
+
+    cdef dict subs
+    cdef dict logs
+    # Logs with frames nobody was offered yet, and subscribers to serve on their own.
+    cdef list dirty
+    cdef list ready
+    # Logs to trim when there is time.
+    cdef list stale
+    cdef list gone
+    cdef dict gapped
+    cdef Counter counter
+    cdef uint64_t owner
+    cdef int64_t last_seq
+
+    def __cinit__(self):
+        global owners
+        owners += 1
+        self.owner = owners
+        self.subs = {}
+        self.logs = {}
+        self.dirty = []
+        self.ready = []
+        self.stale = []
+        self.gone = []
+        self.gapped = {}
+        self.counter = Counter()
+
+    def __init__(self):
+        pass
+
+    def __len__(self):
+        return len(self.subs)
+
+    def __contains__(self, key):
+        return key in self.subs
+
+    @property
+    def has_pending(self):
+        """Whether `flush` may have something to hand out."""
+        return bool(self.dirty) or bool(self.ready)
+
+    @property
+    def has_gaps(self):
+        """Whether `gaps` would tell any subscriber anything that `flush` passed."""
+        return bool(self.gapped)
+
+    @property
+    def pending_bytes(self):
+        """Bytes of all frames somebody still waits for."""
+        cdef Log log
+        for log in list(self.dirty):
+            log.trim_passed()
+        for log in list(self.stale):
+            log.trim_passed()
+        return self.counter.size
+
+    def subscribe(
+        self,
+        key,
+        group,
+        *,
+        max_bytes=1048576,
+        max_events=1024,
+        policy="drop_oldest",
+    ):
+        """Hand frames of the group to `key` from now on.
+
+        A key that is subscribed already moves to the new group, bounds and policy;
+        what waits for it still comes, and comes first.
+        """
+        cdef Subscriber sub
+        check_bound("max_bytes", max_bytes)
+        check_bound("max_events", max_events)
+        if policy not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise UsageError(f"policy {policy!r} is not one of {known}")
+        hash(group)
+        found = self.subs.get(key)
+        if found is None:
+            sub = Subscriber.__new__(Subscriber)
+            sub.key = key
+            sub.last_seq = self.last_seq
+            self.subs[key] = sub
+        else:
+            sub = <Subscriber> found
+            if sub.queue is not None:
+                sub.queue.topics = None
+            elif sub.is_waiting():
+                sub.detach()
+            self.leave(sub)
+        sub.max_bytes = min(max_bytes, MAX_BOUND)
+        sub.max_events = min(max_events, MAX_BOUND)
+        sub.policy = POLICIES.index(policy)
+        self.enter(sub, group)
+
+    def unsubscribe(self, key):
+        """Forget the subscriber and all that waits; an unknown key is ignored."""
+        cdef Subscriber sub
+        found = self.subs.pop(key, None)
+        if found is not None:
+            sub = <Subscriber> found
+            self.gapped.pop(sub, None)
+            sub.is_ready = False
+            sub.queue = None
+            self.leave(sub)
+
+    cdef int enter(self, Subscriber sub, group) except -1:
+        cdef Log log = self.find_log(group)
+        if log is None:
+            log = self.make_log(group)
+        sub.log = log
+        sub.index = len(log.subs)
+        log.subs.append(sub)
+        log.keep_bytes = max(log.keep_bytes, sub.max_bytes)
+        log.keep_events = max(log.keep_events, sub.max_events)
+        if sub.queue is None:
+            sub.attach()
+        else:
+            log.detached[sub] = None
+            self.make_ready(sub)
+        return 0
+
+    cdef int leave(self, Subscriber sub) except -1:
+        """Take the subscriber out of its log, whatever round is on."""
+        cdef Log log = sub.log
+        cdef Py_ssize_t index = sub.index
+        cdef Py_ssize_t last = len(log.subs) - 1
+        sub.log = None
+        if index < log.turn:
+            log.turn -= 1
+            log.put(index, <Subscriber> log.subs[log.turn])
+            index = log.turn
+        log.put(index, <Subscriber> log.subs[last])
+        log.subs.pop()
+        log.detached.pop(sub, None)
+        if last:
+            if sub.cursor < log.end:
+                self.make_stale(log)
+        else:
+            self.drop_log(log)
+        return 0
+
+    cdef Log find_log(self, group):
+        if type(group) is Group:
+            found = (<Group> group).log
+            if found is not None and (<Log> found).owner == self.owner:
+                return <Log> found
+        return self.logs.get(group)
+
+    cdef Log make_log(self, group):
+        cdef Log log = Log()
+        log.group = group
+        log.owner = self.owner
+        self.logs[group] = log
+        if type(group) is Group and (<Group> group).log is None:
+            (<Group> group).log = log
+        return log
+
+    cdef int drop_log(self, Log log) except -1:
+        cdef object group = log.group
+        log.group = None
+        self.logs.pop(group, None)
+        if type(group) is Group and (<Group> group).log is log:
+            (<Group> group).log = None
+        log.joined.clear()
+        return log.trim_to(log.end)
+
+    cdef int make_ready(self, Subscriber sub) except -1:
+        """Serve it on its own when it has to be and can be."""
+        if not sub.is_ready and not sub.unwritten and sub.is_waiting():
+            sub.is_ready = True
+            self.ready.append(sub)
+        return 0
+
+    cdef int make_stale(self, Log log) except -1:
+        if not log.is_stale:
+            log.is_stale = True
+            self.stale.append(log)
+            if len(self.stale) > len(self.logs) + MAX_DEAD:
+                self.trim_stale()
+        return 0
+
+    def publish(self, frame, groups, int64_t seq, *, topic=None):
+        """Queue the frame for every subscriber of the groups; `seq` never falls."""
+        cdef Frame entry
+        cdef Log log
+        if type(frame) is not bytes:
+            raise UsageError(f"frame must be bytes, not {type(frame).__name__}")
+        if not frame:
+            raise UsageError("frame is empty")
+        if seq < self.last_seq:
+            raise UsageError(f"sequence {seq} after {self.last_seq}")
+        if topic is not None:
+            if not isinstance(topic, str):
+                raise UsageError(f"topic must be a str, not {type(topic).__name__}")
+            topic = PyUnicode_FromObject(topic)
+        self.last_seq = seq
+        entry = make_frame(<bytes> frame, seq, topic, self.counter)
+        for group in groups:
+            log = self.find_log(group)
+            if log is not None:
+                self.append(log, entry)
+
+    cdef int append(self, Log log, Frame frame) except -1:
+        log.append(frame)
+        if not log.is_dirty:
+            log.is_dirty = True
+            self.dirty.append(log)
+        if log.detached:
+            self.append_detached(log, frame)
+        if log.end > log.alarm_position or log.end_bytes > log.alarm_bytes:
+            self.check_bounds(log)
+        if (
+            log.end - log.start > log.keep_events
+            or log.end_bytes - log.before(log.start) > log.keep_bytes
+        ):
+            log.trim_kept()
+        return 0
+
+    cdef int append_detached(self, Log log, Frame frame) except -1:
+        cdef Subscriber sub
+        for sub in list(log.detached):
+            if sub.queue is None or sub.log is not log:
+                continue
+            sub.queue.append(frame)
+            self.make_ready(sub)
+            if sub.queue.size > sub.max_bytes or sub.queue.events > sub.max_events:
+                self.relieve(sub)
+        return 0
+
+    cdef int relieve(self, Subscriber sub) except -1:
+        """Bring a detached subscriber back within its bounds."""
+        cdef Queue queue = sub.queue
+        if sub.policy == DISCONNECT:
+            return self.expel(sub)
+        if sub.policy == COALESCE and queue.topics is None:
+            queue.start_coalescing()
+        return queue.drop_oldest(sub.max_bytes, sub.max_events)
+
+    cdef int check_bounds(self, Log log) except -1:
+        """Look at every attached subscriber, and set the alarms anew."""
+        cdef Py_ssize_t i = len(log.subs)
+        cdef Subscriber sub
+        log.alarm_position = log.alarm_bytes = NO_ALARM
+        while i > 0:
+            i -= 1
+            if i >= len(log.subs):
+                continue
+            sub = <Subscriber> log.subs[i]
+            if sub.queue is not None or sub.is_floating:
+                continue
+            if (
+                log.end - sub.cursor > sub.max_events
+                or log.end_bytes - sub.cursor_bytes > sub.max_bytes
+            ):
+                self.give_way(sub)
+            else:
+                log.lower_alarms(sub)
+        return 0
+
+    cdef int give_way(self, Subscriber sub) except -1:
+        """An attached subscriber has gone over its bounds."""
+        if sub.policy == DISCONNECT:
+            return self.expel(sub)
+        if sub.policy == DROP_OLDEST:
+            sub.lost_seq = sub.log.frame_at(sub.cursor).seq
+            sub.is_floating = True
+            return 0
+        sub.detach()
+        sub.log.detached[sub] = None
+        self.make_ready(sub)
+        return self.relieve(sub)
+
+    cdef int expel(self, Subscriber sub) except -1:
+        self.gone.append((sub.key, sub.last_seq))
+        self.unsubscribe(sub.key)
+        return 0
+
+    def flush(self, budget=None):
+        """What each subscriber gets in this turn, for at most `budget` subscribers.
+
+        Subscribers that are level get the same object. The bytes are empty for a
+        subscriber that has nothing but gaps to be told. Call again while
+        `has_pending`; a subscriber served now comes last the next time.
+        """
+        cdef list handed = []
+        cdef Py_ssize_t limit = 0x7FFFFFFFFFFFFFFF
+        if budget is not None:
+            if budget < 1:
+                raise UsageError(f"budget of {budget}, at least 1")
+            limit = budget
+        if self.ready:
+            # Logs wait behind those on their own, but never for the whole slice.
+            self.serve_ready(handed, (limit + 1) // 2 if self.dirty else limit)
+        while self.dirty and len(handed) < limit:
+            self.serve_logs(handed, limit)
+        if self.ready and len(handed) < limit:
+            self.serve_ready(handed, limit)
+        self.trim_stale()
+        return handed
+
+    cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:
+        # Out of reach of whatever the collector may run in between.
+        cdef list ready = self.ready
+        cdef Py_ssize_t i = 0
+        cdef Subscriber sub
+        self.ready = []
+        try:
+            while i < len(ready) and len(handed) < limit:
+                sub = <Subscriber> ready[i]
+                i += 1
+                if sub.is_ready:
+                    sub.is_ready = False
+                    if not sub.unwritten and sub.is_waiting():
+                        self.make_stale(sub.log)
+                        handed.append((sub.key, self.serve(sub)))
+        finally:
+            self.ready = ready[i:] + self.ready
+        return 0
+
+    cdef int serve_logs(self, list handed, Py_ssize_t limit) except -1:
+        cdef list dirty = self.dirty
+        cdef Py_ssize_t i = 0
+        cdef Log log
+        self.dirty = []
+        try:
+            while i < len(dirty) and len(handed) < limit:
+                log = <Log> dirty[i]
+                if not self.serve_round(log, handed, limit):
+                    break
+                i += 1
+                log.turn = 0
+                log.is_dirty = log.end != log.round_end
+                if log.is_dirty:
+                    self.dirty.append(log)
+        finally:
+            self.dirty = dirty[i:] + self.dirty
+        return 0
+
+    cdef bint serve_round(self, Log log, list handed, Py_ssize_t limit) except -1:
+        """Go on with the round of a group; whether it is over."""
+        cdef Subscriber sub
+        if log.turn == 0:
+            log.round_end = log.end
+            self.make_stale(log)
+        while log.turn < len(log.subs):
+            if len(handed) >= limit:
+                return False
+            sub = <Subscriber> log.subs[log.turn]
+            log.turn += 1
+            if not sub.unwritten and sub.is_waiting():
+                handed.append((sub.key, self.serve(sub)))
+        return True
+
+    cdef bytes serve(self, Subscriber sub):
+        cdef bytes data
+        sub.is_ready = False
+        data = sub.take_log() if sub.queue is None else sub.take_queue()
+        sub.unwritten = PyBytes_GET_SIZE(data)
+        if sub.gaps is not None:
+            self.gapped[sub] = None
+        return data
+
+    cdef int trim_stale(self) except -1:
+        """Let go of what has been served; rounds that go on are left alone."""
+        cdef list stale = self.stale
+        cdef Log log
+        self.stale = []
+        for log in stale:
+            if log.turn:
+                self.stale.append(log)
+            else:
+                log.is_stale = False
+                log.trim_passed()
+                log.joined.clear()
+        return 0
+
+    def written(self, key, int64_t n):
+        """The socket took `n` more of the bytes handed out; ignores unknown keys."""
+        cdef Subscriber sub
+        found = self.subs.get(key)
+        if found is None:
+            return
+        sub = <Subscriber> found
+        if n < 0 or n > sub.unwritten:
+            raise UsageError(f"{n} bytes written, {sub.unwritten} handed out")
+        sub.unwritten -= n
+        self.make_ready(sub)
+
+    def gaps(self, key):
+        """Take the subscriber's gaps: (first dropped, last dropped, how many).
+
+        They belong before the bytes flushed for it in the same turn.
+        """
+        cdef Subscriber sub
+        cdef list taken
+        found = self.subs.get(key)
+        if found is None:
+            return []
+        sub = <Subscriber> found
+        sub.keep_gaps()
+        taken = sub.gaps
+        sub.gaps = None
+        self.gapped.pop(sub, None)
+        if sub.queue is not None and sub.queue.oldest is None:
+            sub.attach()
+        return [] if taken is None else taken
+
+    def expelled(self):
+        """Take the keys "disconnect" ended, each with the last event handed to it.
+
+        For one that was handed nothing it is the last event before it subscribed.
+        """
+        cdef list taken = self.gone
+        self.gone = []
+        return taken
+
+
+cdef int check_bound(str name, value) except -1:
+    """Refuse a bound nothing could fit in."""
+    if value < 1:
+        raise UsageError(f"{name} of {value}, at least 1")
+    return 0

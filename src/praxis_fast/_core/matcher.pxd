@@ -1,0 +1,39 @@
+from libc.stdint cimport int8_t, int16_t, int32_t, uint64_t
+
+
+cdef struct Posting:
+    # One group filed under one term; `group` is borrowed, the matcher owns it.
+    void *group
+    int32_t home
+    int16_t min_priority
+    int8_t rank
+    int8_t flags
+
+
+cdef struct Home:
+    # Where a group is filed: the term (borrowed) and the place among its postings.
+    void *term
+    Py_ssize_t place
+
+
+cdef class Group:
+    cdef readonly object filter
+    cdef readonly object keys
+    cdef dict members
+    # The fan-out keeps its log of the group here, so that publishing looks nothing up.
+    cdef object log
+    cdef object identity
+    cdef bint is_alive
+    cdef bint has_failed
+    cdef uint64_t stamp
+    # Every term the filter names: owned by `terms`, borrowed in the C array, which is
+    # cut into types, sources, tasks, peers, required and excluded tags by `ends`.
+    cdef tuple terms
+    cdef void **wanted
+    cdef int32_t[6] ends
+    cdef Home *homes
+    cdef int32_t home_count
+    cdef int home_section
+    cdef int home_required
+    cdef int min_priority
+    cdef int rank

@@ -1,0 +1,974 @@
+# Unsafe directives (setup.py): no bounds checks, no negative indexes.
+"""Which subscribers want an event: an index over the distinct filters.
+
+Every name a filter gives (a type, glob, source pattern, task, peer or tag rule) is a
+`Term`, kept only while a filter names it. A group is filed under the terms of its most
+selective condition, as postings:
+
+    term task "t-17"  ->  | group, least priority, rank, more to check? | ...
+    term type "p2p.*" ->  | ...                                         |
+
+An event is resolved into the terms that hold for it. Only their postings are looked
+at; what else a filter asks for is checked by the stamps that resolving has left on the
+terms. The answer depends on nothing but these terms, the priority and the role, so it
+is kept under their serial numbers. Filing or removing a group touches `changed` of its
+terms; an answer older than one of its terms is not used. No Python code runs while
+pointers into postings are held; memory that events bring in is bounded by constants.
+"""
+
+import logging
+import re
+from fnmatch import translate
+
+cimport cython
+from cpython.dict cimport PyDict_Check, PyDict_GetItemWithError, PyDict_Next
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
+from libc.stdint cimport int16_t, int32_t, int8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+cdef extern from "Python.h":
+    int PyUnicode_KIND(object text)
+    void *PyUnicode_DATA(object text)
+    Py_UCS4 PyUnicode_READ(int kind, void *data, Py_ssize_t index)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    int PyUnicode_Contains(object text, object part) except -1
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void *address)
+
+logger = logging.getLogger("praxis_fast._pure.matcher")
+
+cdef enum:
+    # Sections of a group's terms.
+    TYPES = 0
+    SOURCES = 1
+    TASKS = 2
+    PEERS = 3
+    REQUIRED = 4
+    EXCLUDED = 5
+    SECTIONS = 6
+    EVERYTHING = 7
+    NOWHERE = 8
+
+cdef enum:
+    # What is left to do for a posting.
+    CHECK_MORE = 1
+    CHECK_TWICE = 2
+
+cdef enum:
+    TRUSTED = 4
+    NO_LEAST = -32768
+    # Postings ahead whose groups are fetched into the cache.
+    AHEAD = 8
+
+cdef enum:
+    # Texts of events whose globs are remembered: two generations of this many each,
+    # none longer than this, so that no event can make the table grow.
+    MAX_TEXTS = 1024
+    MAX_TEXT = 256
+    # Answers kept: sets of four; shapes with more terms are answered anew each time.
+    ANSWER_SETS = 512
+    ANSWER_WAYS = 4
+    MAX_SHAPE = 64
+    # Groups in all answers together (8 bytes each).
+    MAX_ANSWERED = 1048576
+    # Removed groups that answers may keep alive before all answers go.
+    MAX_GHOSTS = 1024
+
+cdef struct Answer:
+    uint64_t hash
+    uint64_t made
+    uint64_t *shape
+    int32_t length
+
+
+cdef dict RANKS = {"guest": 1, "user": 2, "admin": 3}
+
+
+cdef inline int role_rank(object role) except -1:
+    """The rank of a subscriber's role; no role at all is trusted with anything."""
+    return TRUSTED if role is None else RANKS.get(role, 0)
+
+
+cdef inline int required_rank(object role) except -1:
+    """The rank an event asks for; a role nobody knows is for trusted eyes only."""
+    return 0 if role is None else RANKS.get(role, TRUSTED)
+
+
+cdef inline str exact_text(object value):
+    """The text as an exact `str` (no foreign hash or equality), None for all else."""
+    if PyUnicode_CheckExact(value):
+        return <str> value
+    if isinstance(value, str):
+        return PyUnicode_FromObject(value)
+    return None
+
+
+cdef inline bint is_glob(str pattern):
+    return "*" in pattern or "?" in pattern or "[" in pattern
+
+
+cdef bint fits(str pattern, str text) noexcept:
+    """Whether a glob of `*` and `?` fits the whole text; goes back to one star only."""
+    cdef int pattern_kind = PyUnicode_KIND(pattern)
+    cdef int text_kind = PyUnicode_KIND(text)
+    cdef void *signs = PyUnicode_DATA(pattern)
+    cdef void *letters = PyUnicode_DATA(text)
+    cdef Py_ssize_t sign_count = PyUnicode_GET_LENGTH(pattern)
+    cdef Py_ssize_t letter_count = PyUnicode_GET_LENGTH(text)
+    cdef Py_ssize_t p = 0, t = 0, star = -1, resume = 0
+    cdef Py_UCS4 sign = 0
+    while t < letter_count:
+        if p < sign_count:
+            sign = PyUnicode_READ(pattern_kind, signs, p)
+            if sign == u"*":
+                star = p
+                resume = t
+                p += 1
+                continue
+            if sign == u"?" or sign == PyUnicode_READ(text_kind, letters, t):
+                p += 1
+                t += 1
+                continue
+        if star < 0:
+            return False
+        resume += 1
+        t = resume
+        p = star + 1
+    while p < sign_count and PyUnicode_READ(pattern_kind, signs, p) == u"*":
+        p += 1
+    return p == sign_count
+
+
+@cython.final
+cdef class Term:
+    """One name that filters give, and the groups filed under it."""
+
+    cdef object name
+    cdef int section
+    cdef bint is_pattern
+    cdef object regex
+    cdef Py_ssize_t uses
+    cdef uint64_t serial
+    cdef uint64_t changed
+    cdef uint64_t stamp
+    cdef Posting *postings
+    cdef Py_ssize_t count
+    cdef Py_ssize_t capacity
+
+    def __dealloc__(self):
+        PyMem_Free(self.postings)
+
+    cdef bint holds(self, str text) except -1:
+        """Whether the pattern fits the text of an event."""
+        cdef str pattern = <str> self.name
+        if self.section == SOURCES and not is_glob(pattern):
+            return PyUnicode_Contains(text, pattern)
+        if "[" not in pattern:
+            return fits(pattern, text)
+        if self.regex is None:
+            self.regex = re.compile(translate(pattern)).match
+        return self.regex(text) is not None
+
+    cdef int reserve(self) except -1:
+        """Make room for one more posting."""
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else 2
+        cdef void *grown
+        if self.count < self.capacity:
+            return 0
+        grown = PyMem_Realloc(self.postings, capacity * sizeof(Posting))
+        if grown == NULL:
+            raise MemoryError()
+        self.postings = <Posting *> grown
+        self.capacity = capacity
+        return 0
+
+    cdef void file(self, Group group, int32_t home, int8_t flags) noexcept:
+        """Append a posting; `reserve` was called before."""
+        cdef Posting *posting = &self.postings[self.count]
+        posting.group = <void *> group
+        posting.home = home
+        posting.min_priority = <int16_t> group.min_priority
+        posting.rank = <int8_t> group.rank
+        posting.flags = flags
+        group.homes[home].term = <void *> self
+        group.homes[home].place = self.count
+        self.count += 1
+
+    cdef void remove(self, Py_ssize_t place) noexcept:
+        """Take a posting out; the last one moves to its place."""
+        cdef Posting *last = &self.postings[self.count - 1]
+        cdef Group moved
+        if place != self.count - 1:
+            self.postings[place] = last[0]
+            moved = <Group> last.group
+            moved.homes[last.home].place = place
+        self.count -= 1
+        if self.capacity > 64 and self.count * 4 < self.capacity:
+            self.shrink()
+
+    cdef void shrink(self) noexcept:
+        cdef Py_ssize_t capacity = self.capacity // 2
+        cdef void *smaller = PyMem_Realloc(self.postings, capacity * sizeof(Posting))
+        if smaller != NULL:
+            self.postings = <Posting *> smaller
+            self.capacity = capacity
+
+
+@cython.final
+cdef class Text:
+    """The patterns that fit one text of events, as far as they have been tried."""
+
+    cdef list terms
+    cdef Py_ssize_t seen
+    cdef uint64_t epoch
+
+    def __cinit__(self):
+        self.terms = []
+
+
+@cython.final
+cdef class Patterns:
+    """All globs on types, or all patterns on sources; each is tried once on each text.
+
+    `log` lists them in order of arrival, so that a text known already only has to try
+    those that came since. Dead ones are swept out when they are the majority; then
+    the epoch changes and every text starts over.
+    """
+
+    cdef list log
+    cdef Py_ssize_t live
+    cdef uint64_t epoch
+    cdef dict young
+    cdef dict old
+
+    def __cinit__(self):
+        self.log = []
+        self.young = {}
+        self.old = {}
+
+    cdef int add(self, Term term) except -1:
+        self.log.append(term)
+        self.live += 1
+        return 0
+
+    cdef int remove_one(self) except -1:
+        """One term of the log has lost its last use."""
+        cdef Term term
+        self.live -= 1
+        if len(self.log) > 2 * self.live + 64:
+            self.log = [term for term in self.log if term.uses]
+            self.epoch += 1
+        return 0
+
+    cdef bint is_fresh(self, Text entry):
+        return entry.epoch == self.epoch and entry.seen == len(self.log)
+
+    cdef Text find(self, str text):
+        """The entry of the text, caught up with the log."""
+        cdef object found = self.young.get(text)
+        cdef Text entry
+        if found is not None:
+            entry = <Text> found
+        else:
+            found = self.old.get(text)
+            entry = Text() if found is None else <Text> found
+            if PyUnicode_GET_LENGTH(text) <= MAX_TEXT:
+                self.keep(text, entry)
+        if not self.is_fresh(entry):
+            self.catch_up(text, entry)
+        return entry
+
+    cdef int keep(self, str text, Text entry) except -1:
+        if len(self.young) >= MAX_TEXTS:
+            self.old = self.young
+            self.young = {}
+        self.young[text] = entry
+        return 0
+
+    cdef int catch_up(self, str text, Text entry) except -1:
+        """Try the patterns not tried yet; more may come or all may go meanwhile."""
+        cdef Term term
+        while not self.is_fresh(entry):
+            if entry.epoch != self.epoch:
+                entry.terms = []
+                entry.seen = 0
+                entry.epoch = self.epoch
+                continue
+            term = <Term> self.log[entry.seen]
+            entry.seen += 1
+            if term.uses and term.holds(text):
+                entry.terms.append(term)
+        return 0
+
+
+@cython.final
+cdef class Group:
+    """Subscribers whose filters are equal.
+
+    `keys` is a live, read-only, set-like view of their keys.
+    """
+
+    def __init__(self, filter, dict members not None):
+        self.filter = filter
+        self.members = members
+        self.keys = members.keys()
+
+    def __dealloc__(self):
+        PyMem_Free(self.wanted)
+        PyMem_Free(self.homes)
+
+    def __repr__(self):
+        return f"<Group of {len(self.members)}: {self.filter!r}>"
+
+
+@cython.final
+cdef class Matcher:
+    """Finds the groups of subscribers whose filter an event meets.
+
+    A filter that overrides `matches` is asked event by event. When it raises, it does
+    not match, `on_error(filter, error)` is called (without one the first error of each
+    group is logged), and no other filter notices.
+    """
+
+    cdef object on_error
+    cdef dict groups_by_identity
+    cdef dict groups_by_key
+    # Groups asked one by one, in order of arrival.
+    cdef dict asked
+    cdef dict types
+    cdef dict source_texts
+    cdef dict tasks
+    cdef dict peers
+    cdef dict tag_names
+    cdef dict tag_pairs
+    cdef Patterns globs
+    cdef Patterns sources
+    # Holds the groups that no named thing restricts.
+    cdef Term everything
+    cdef uint64_t clock
+    cdef uint64_t stamp
+    cdef uint64_t serial
+    # The terms (borrowed) that hold for the event at hand.
+    cdef void **hits
+    cdef Py_ssize_t hit_count
+    cdef Py_ssize_t hit_capacity
+    # The groups (owned) that want it.
+    cdef PyObject **found
+    cdef Py_ssize_t found_count
+    cdef Py_ssize_t found_capacity
+    # Answers by shape; their tuples are in a list, where the collector sees them.
+    cdef Answer *answers
+    cdef list answer_groups
+    cdef Py_ssize_t answered
+    cdef Py_ssize_t ghosts
+    cdef uint32_t turn
+
+    def __cinit__(self, *, on_error=None):
+        self.answers = <Answer *> PyMem_Calloc(ANSWER_SETS * ANSWER_WAYS, sizeof(Answer))
+        if self.answers == NULL:
+            raise MemoryError()
+        self.answer_groups = [None] * (ANSWER_SETS * ANSWER_WAYS)
+        self.groups_by_identity = {}
+        self.groups_by_key = {}
+        self.asked = {}
+        self.types = {}
+        self.source_texts = {}
+        self.tasks = {}
+        self.peers = {}
+        self.tag_names = {}
+        self.tag_pairs = {}
+        self.globs = Patterns()
+        self.sources = Patterns()
+        self.everything = Term()
+
+    def __init__(self, *, on_error=None):
+        self.on_error = on_error
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.answers != NULL:
+            for i in range(ANSWER_SETS * ANSWER_WAYS):
+                PyMem_Free(self.answers[i].shape)
+        PyMem_Free(self.answers)
+        PyMem_Free(self.hits)
+        PyMem_Free(self.found)
+
+    def __len__(self):
+        return len(self.groups_by_key)
+
+    def __contains__(self, key):
+        return key in self.groups_by_key
+
+    @property
+    def groups(self):
+        """How many different filters there are."""
+        return len(self.groups_by_identity)
+
+    def add(self, key, filter):
+        """The group the subscriber is in from now on; replaces its former filter."""
+        cdef object identity, found
+        cdef Group group
+        hash(key)
+        identity = filter_identity(filter)
+        found = self.groups_by_identity.get(identity)
+        if found is None or self.groups_by_key.get(key) is not found:
+            self.discard(key)
+            found = self.groups_by_identity.get(identity)
+            group = self.make_group(identity, filter) if found is None else <Group> found
+            group.members[key] = None
+            self.groups_by_key[key] = group
+            return group
+        return found
+
+    def discard(self, key):
+        """Forget the subscriber; a key that is not there is ignored."""
+        cdef object found = self.groups_by_key.pop(key, None)
+        cdef Group group
+        if found is None:
+            return
+        group = <Group> found
+        group.members.pop(key, None)
+        if not group.members and group.is_alive:
+            self.remove_group(group)
+
+    def match(self, event):
+        """The groups that want the event, in no particular order."""
+        cdef tuple groups = self.match_terms(event)
+        return self.ask(groups, event) if self.asked else groups
+
+    # Groups come and go.
+
+    cdef Group make_group(self, object identity, object filter):
+        cdef Group group = Group(filter, {})
+        cdef list sections
+        group.identity = identity
+        group.rank = role_rank(filter.role)
+        group.min_priority = NO_LEAST
+        if filter.min_priority is not None:
+            group.min_priority = max(min(int(filter.min_priority), 32767), -32767)
+        sections = None if filter.overrides_matches else plain_sections(filter)
+        if sections is None:
+            self.asked[group] = None
+        else:
+            self.compile(group, sections)
+            self.file(group)
+        group.is_alive = True
+        self.groups_by_identity[identity] = group
+        return group
+
+    cdef int remove_group(self, Group group) except -1:
+        cdef Term term
+        group.is_alive = False
+        self.unfile(group)
+        self.asked.pop(group, None)
+        for term in group.terms or ():
+            self.release(term)
+        del self.groups_by_identity[group.identity]
+        self.ghosts += 1
+        if self.ghosts > MAX_GHOSTS + <Py_ssize_t> len(self.groups_by_identity):
+            self.forget_answers()
+        return 0
+
+    cdef int compile(self, Group group, list sections) except -1:
+        """Turn the names of the filter into terms."""
+        cdef list terms = []
+        cdef Py_ssize_t i
+        cdef int section
+        for section in range(SECTIONS):
+            for name in sections[section] or ():
+                terms.append(self.intern(section, name))
+            group.ends[section] = <int32_t> len(terms)
+        group.terms = tuple(terms)
+        group.wanted = <void **> PyMem_Malloc(max(1, len(terms)) * sizeof(void *))
+        if group.wanted == NULL:
+            raise MemoryError()
+        for i in range(len(terms)):
+            group.wanted[i] = <void *> group.terms[i]
+        group.home_section = self.choose_home(sections)
+        return 0
+
+    cdef int choose_home(self, list sections) except -1:
+        """The condition that the fewest events meet, as a rule."""
+        cdef int section
+        for section in range(REQUIRED):
+            if sections[section] is not None and not sections[section]:
+                return NOWHERE
+        for section in (TASKS, PEERS, REQUIRED, SOURCES, TYPES):
+            if sections[section]:
+                return section
+        return EVERYTHING
+
+    cdef Term intern(self, int section, object name):
+        """The term of a name in a section, made when no filter named it before."""
+        cdef dict table = self.table(section, name)
+        cdef object key = name[1] if type(name) is tuple else name
+        cdef object found = table.get(key)
+        cdef Term term
+        if found is not None:
+            term = <Term> found
+        else:
+            self.serial += 1
+            term = Term()
+            term.name = name
+            term.section = section
+            term.serial = self.serial
+            term.is_pattern = section == SOURCES or (section == TYPES and is_glob(name))
+            if term.is_pattern:
+                self.patterns(section).add(term)
+            table[key] = term
+        term.uses += 1
+        return term
+
+    cdef int release(self, Term term) except -1:
+        """One filter less names the term; the last one takes it along."""
+        cdef dict table
+        term.uses -= 1
+        if term.uses:
+            return 0
+        table = self.table(term.section, term.name)
+        if type(term.name) is tuple:
+            del table[term.name[1]]
+            if not table:
+                del self.tag_pairs[term.name[0]]
+        else:
+            del table[term.name]
+        if term.is_pattern:
+            self.patterns(term.section).remove_one()
+        return 0
+
+    cdef Patterns patterns(self, int section):
+        return self.globs if section == TYPES else self.sources
+
+    cdef dict table(self, int section, object name):
+        """Where the terms of a section are found by name."""
+        if section == TYPES:
+            return self.types
+        if section == SOURCES:
+            return self.source_texts
+        if section == TASKS:
+            return self.tasks
+        if section == PEERS:
+            return self.peers
+        if type(name) is tuple:
+            return self.tag_pairs.setdefault(name[0], {})
+        return self.tag_names
+
+    cdef int file(self, Group group) except -1:
+        """Put a posting under every term of the group's home condition."""
+        cdef int32_t start = 0, end = 0, i
+        cdef int section = group.home_section
+        cdef int8_t flags
+        cdef Term term
+        if section == NOWHERE:
+            return 0
+        if section == EVERYTHING:
+            end = 1
+        elif section == REQUIRED:
+            start = self.rarest(group)
+            end = start + 1
+        else:
+            start = group.ends[section - 1] if section else 0
+            end = group.ends[section]
+        group.homes = <Home *> PyMem_Malloc((end - start) * sizeof(Home))
+        if group.homes == NULL:
+            raise MemoryError()
+        flags = CHECK_TWICE if end - start > 1 else 0
+        if section == EVERYTHING or <int32_t> len(group.terms) > end - start:
+            flags |= CHECK_MORE if group.terms else 0
+        for i in range(start, end):
+            term = self.everything if section == EVERYTHING else <Term> group.wanted[i]
+            term.reserve()
+            term.file(group, i - start, flags)
+            group.home_count += 1
+            self.clock += 1
+            term.changed = self.clock
+        return 0
+
+    cdef int32_t rarest(self, Group group) noexcept:
+        """The required tag fewest groups are filed under; a value before a bare name."""
+        cdef int32_t i, best = group.ends[REQUIRED - 1]
+        for i in range(best + 1, group.ends[REQUIRED]):
+            if is_rarer(<Term> group.wanted[i], <Term> group.wanted[best]):
+                best = i
+        return best
+
+    cdef void unfile(self, Group group) noexcept:
+        cdef int32_t i
+        cdef Term term
+        for i in range(group.home_count):
+            term = <Term> group.homes[i].term
+            term.remove(group.homes[i].place)
+            self.clock += 1
+            term.changed = self.clock
+        group.home_count = 0
+
+    # An event is resolved and answered.
+
+    cdef tuple match_terms(self, event):
+        """The answer of all filters in the index."""
+        cdef str kind = None, source = None, task = None, peer = None
+        cdef object tags = None
+        cdef Text kind_entry = None, source_entry = None
+        cdef long priority = event.priority
+        cdef object role = event.required_role
+        cdef int rank = 0 if role is None else required_rank(role)
+        # All foreign code runs here, before anything points into the index.
+        if self.types:
+            kind = exact_text(event.type)
+        if self.source_texts:
+            source = exact_text(event.source)
+        if self.tasks:
+            task = exact_text(event.task_id)
+        if self.peers:
+            peer = exact_text(event.peer_id)
+        if self.tag_names or self.tag_pairs:
+            tags = event.tags
+            if not PyDict_Check(tags):
+                tags = dict(tags)
+        if (kind is not None and self.globs.live) or source is not None:
+            while not self.is_caught_up(kind_entry, source_entry, kind, source):
+                if kind is not None and self.globs.live:
+                    kind_entry = self.globs.find(kind)
+                if source is not None:
+                    source_entry = self.sources.find(source)
+        self.stamp += 1
+        self.hit_count = 0
+        if kind is not None:
+            self.hit_named(self.types, kind)
+        if kind_entry is not None:
+            self.hit_all(kind_entry.terms)
+        if source_entry is not None:
+            self.hit_all(source_entry.terms)
+        if task is not None:
+            self.hit_named(self.tasks, task)
+        if peer is not None:
+            self.hit_named(self.peers, peer)
+        if tags is not None:
+            self.hit_tags(<dict> tags)
+        if not self.hit_count and not self.everything.count:
+            return ()
+        return self.answer(<int> min(max(priority, -32767), 32767), rank)
+
+    cdef bint is_caught_up(self, Text kinds, Text sources, str kind, str source):
+        """Whether no pattern came while those before were tried."""
+        if kind is not None and self.globs.live:
+            if kinds is None or not self.globs.is_fresh(kinds):
+                return False
+        return source is None or (sources is not None and self.sources.is_fresh(sources))
+
+    cdef int hit(self, Term term) except -1:
+        """Note that the term holds for the event at hand."""
+        cdef void *grown
+        if term.stamp == self.stamp or not term.uses:
+            return 0
+        if self.hit_count == self.hit_capacity:
+            self.hit_capacity = max(64, 2 * self.hit_capacity)
+            grown = PyMem_Realloc(self.hits, self.hit_capacity * sizeof(void *))
+            if grown == NULL:
+                self.hit_capacity = self.hit_count
+                raise MemoryError()
+            self.hits = <void **> grown
+        term.stamp = self.stamp
+        self.hits[self.hit_count] = <void *> term
+        self.hit_count += 1
+        return 0
+
+    cdef int hit_named(self, dict table, str name) except -1:
+        cdef PyObject *found = PyDict_GetItemWithError(table, name)
+        return 0 if found == NULL else self.hit(<Term> found)
+
+    cdef int hit_all(self, list terms) except -1:
+        cdef Term term
+        for term in terms:
+            self.hit(term)
+        return 0
+
+    cdef int hit_tags(self, dict tags) except -1:
+        """Tags that are no text are equal to no rule; their hash is not asked for."""
+        cdef PyObject *name
+        cdef PyObject *value
+        cdef PyObject *pairs
+        cdef Py_ssize_t place = 0
+        cdef str name_text, value_text
+        while PyDict_Next(tags, &place, &name, &value):
+            name_text = exact_text(<object> name)
+            if name_text is None:
+                continue
+            self.hit_named(self.tag_names, name_text)
+            pairs = PyDict_GetItemWithError(self.tag_pairs, name_text)
+            if pairs != NULL:
+                value_text = exact_text(<object> value)
+                if value_text is not None:
+                    self.hit_named(<dict> pairs, value_text)
+        return 0
+
+    cdef tuple answer(self, int priority, int rank):
+        """The groups for the terms that hold: remembered, or found and remembered."""
+        cdef uint64_t shape[MAX_SHAPE]
+        cdef uint64_t newest = self.everything.changed
+        cdef uint64_t made = self.clock
+        cdef uint64_t hashed = <uint64_t> (priority * 8 + rank)
+        cdef Py_ssize_t length = self.hit_count + 1, i, place
+        cdef tuple groups
+        cdef Term term
+        if length > MAX_SHAPE:
+            return self.find(priority, rank)
+        shape[0] = hashed
+        for i in range(self.hit_count):
+            term = <Term> self.hits[i]
+            newest = max(newest, term.changed)
+            shape[i + 1] = term.serial
+            hashed = (hashed ^ term.serial) * <uint64_t> 0x9E3779B97F4A7C15
+            hashed ^= hashed >> 32
+        place = self.place_of(hashed, shape, length)
+        if place >= 0 and self.answers[place].made >= newest:
+            return <tuple> self.answer_groups[place]
+        groups = self.find(priority, rank)
+        self.remember(hashed, shape, length, made, groups)
+        return groups
+
+    cdef Py_ssize_t place_of(
+        self, uint64_t hashed, uint64_t *shape, Py_ssize_t length
+    ) noexcept:
+        """Where the answer of this shape is, or -1."""
+        cdef Py_ssize_t place = <Py_ssize_t> (hashed % ANSWER_SETS) * ANSWER_WAYS, i
+        cdef Answer *answer
+        for i in range(place, place + ANSWER_WAYS):
+            answer = &self.answers[i]
+            if answer.shape != NULL and answer.hash == hashed and answer.length == length:
+                if memcmp(answer.shape, shape, length * sizeof(uint64_t)) == 0:
+                    return i
+        return -1
+
+    cdef int remember(
+        self,
+        uint64_t hashed,
+        uint64_t *shape,
+        Py_ssize_t length,
+        uint64_t made,
+        tuple groups,
+    ) except -1:
+        cdef Py_ssize_t place = self.place_of(hashed, shape, length)
+        cdef Py_ssize_t size = PyTuple_GET_SIZE(groups)
+        cdef Answer *answer
+        cdef void *copied
+        if size > MAX_ANSWERED // 8:
+            return 0
+        if self.answered + size > MAX_ANSWERED:
+            self.forget_answers()
+            place = -1
+        if place < 0:
+            self.turn += 1
+            place = <Py_ssize_t> (hashed % ANSWER_SETS) * ANSWER_WAYS
+            place += self.turn % ANSWER_WAYS
+            answer = &self.answers[place]
+            copied = PyMem_Realloc(answer.shape, length * sizeof(uint64_t))
+            if copied == NULL:
+                raise MemoryError()
+            answer.shape = <uint64_t *> copied
+            memcpy(answer.shape, shape, length * sizeof(uint64_t))
+            answer.hash = hashed
+            answer.length = <int32_t> length
+        self.answers[place].made = made
+        self.exchange(place, groups)
+        return 0
+
+    cdef int exchange(self, Py_ssize_t place, tuple groups) except -1:
+        """Put the groups in place of those there; these may die, running any code."""
+        cdef object former = self.answer_groups[place]
+        if former is not None:
+            self.answered -= PyTuple_GET_SIZE(former)
+        self.answered += PyTuple_GET_SIZE(groups)
+        self.answer_groups[place] = groups
+        return 0
+
+    cdef int forget_answers(self) except -1:
+        cdef list former = self.answer_groups
+        cdef Py_ssize_t i
+        self.answer_groups = [None] * (ANSWER_SETS * ANSWER_WAYS)
+        for i in range(ANSWER_SETS * ANSWER_WAYS):
+            PyMem_Free(self.answers[i].shape)
+            self.answers[i].shape = NULL
+        self.answered = 0
+        self.ghosts = 0
+        former.clear()
+        return 0
+
+    cdef tuple find(self, int priority, int rank):
+        """Go through the postings of all terms that hold."""
+        cdef Py_ssize_t i
+        cdef PyObject **found
+        cdef Py_ssize_t count, capacity
+        self.found_count = 0
+        self.gather(self.everything, priority, rank)
+        for i in range(self.hit_count):
+            self.gather(<Term> self.hits[i], priority, rank)
+        # The collector may run, and anything with it: the groups are owned by now, and
+        # the array is taken away for as long.
+        found, count, capacity = self.found, self.found_count, self.found_capacity
+        self.found = NULL
+        self.found_count = self.found_capacity = 0
+        try:
+            return steal_tuple(found, count)
+        finally:
+            if self.found == NULL:
+                self.found, self.found_capacity = found, capacity
+            else:
+                PyMem_Free(found)
+
+    cdef int gather(self, Term term, int priority, int rank) except -1:
+        """Add the groups filed under the term that want the event."""
+        cdef Py_ssize_t i, count = term.count
+        cdef Posting *posting
+        self.reserve_found(count)
+        for i in range(count):
+            posting = &term.postings[i]
+            if i + AHEAD < count:
+                prefetch(term.postings[i + AHEAD].group)
+            if priority < posting.min_priority or rank > posting.rank:
+                continue
+            if posting.flags and not wants(<Group> posting.group, posting.flags, self.stamp):
+                continue
+            Py_INCREF(<object> posting.group)
+            self.found[self.found_count] = <PyObject *> posting.group
+            self.found_count += 1
+        return 0
+
+    cdef int reserve_found(self, Py_ssize_t more) except -1:
+        cdef Py_ssize_t needed = self.found_count + more
+        cdef void *grown
+        if needed <= self.found_capacity:
+            return 0
+        needed = max(64, 2 * needed)
+        grown = PyMem_Realloc(self.found, needed * sizeof(PyObject *))
+        if grown == NULL:
+            raise MemoryError()
+        self.found = <PyObject **> grown
+        self.found_capacity = needed
+        return 0
+
+    # Filters that decide for themselves.
+
+    cdef tuple ask(self, tuple groups, event):
+        cdef list wanting = [
+            group for group in tuple(self.asked) if self.is_wanted(<Group> group, event)
+        ]
+        return groups + tuple(wanting) if wanting else groups
+
+    cdef bint is_wanted(self, Group group, event) except -1:
+        try:
+            return bool(group.filter.matches(event))
+        except Exception as error:
+            # A filter is foreign code: it may only hurt itself.
+            self.report(group, error)
+            return False
+
+    cdef int report(self, Group group, error) except -1:
+        if self.on_error is not None:
+            self.on_error(group.filter, error)
+        elif not group.has_failed:
+            group.has_failed = True
+            logger.warning("filter %r raised %r: no match", group.filter, error)
+        return 0
+
+
+cdef bint wants(Group group, int8_t flags, uint64_t stamp) noexcept:
+    """Whether what is left of the filter holds, by the stamps on its terms."""
+    cdef int32_t start = 0, end
+    cdef int section
+    if flags & CHECK_TWICE:
+        if group.stamp == stamp:
+            return False
+        group.stamp = stamp
+    if not flags & CHECK_MORE:
+        return True
+    for section in range(SECTIONS):
+        end = group.ends[section]
+        if start != end and section != group.home_section or section == REQUIRED:
+            if not section_holds(group.wanted, section, start, end, stamp):
+                return False
+        start = end
+    return True
+
+
+cdef bint section_holds(
+    void **wanted, int section, int32_t start, int32_t end, uint64_t stamp
+) noexcept:
+    """All required tags, no excluded ones, and any one of all else."""
+    cdef bint is_stamped
+    cdef int32_t i
+    for i in range(start, end):
+        is_stamped = (<Term> wanted[i]).stamp == stamp
+        if section == REQUIRED:
+            if not is_stamped:
+                return False
+        elif is_stamped:
+            return section != EXCLUDED
+    return section >= REQUIRED
+
+
+cdef bint is_rarer(Term term, Term other) noexcept:
+    cdef bint is_pair = type(term.name) is tuple
+    if is_pair != (type(other.name) is tuple):
+        return is_pair
+    return term.count < other.count
+
+
+cdef tuple steal_tuple(PyObject **items, Py_ssize_t count):
+    """A tuple that takes the references over."""
+    cdef tuple result
+    cdef Py_ssize_t i
+    try:
+        result = PyTuple_New(count)
+    except MemoryError:
+        for i in range(count):
+            Py_DECREF(<object> items[i])
+        raise
+    for i in range(count):
+        PyTuple_SET_ITEM(result, i, <object> items[i])
+    return result
+
+
+cdef list plain_sections(filter):
+    """The names of each section; None when some are no text and must be asked for."""
+    cdef list sections = []
+    cdef object names
+    for names in (filter.event_types, filter.source_patterns, filter.tasks, filter.peers):
+        sections.append(None if names is None else [exact_text(name) for name in names])
+    for names in (filter.required_tags, filter.excluded_tags):
+        sections.append([exact_rule(rule) for rule in names])
+    for names in sections:
+        if names is not None and None in names:
+            return None
+    return sections
+
+
+cdef object exact_rule(object rule):
+    """A tag's name, or its name and value; None when one of them is no text."""
+    cdef str name, value
+    if not isinstance(rule, tuple):
+        return exact_text(rule)
+    if len(<tuple> rule) != 2:
+        return None
+    name, value = exact_text(rule[0]), exact_text(rule[1])
+    return None if name is None or value is None else (name, value)
+
+
+cdef tuple filter_identity(filter):
+    """A key equal for equal filters only; spreads well even if their hash does not."""
+    return (
+        filter.event_types,
+        filter.source_patterns,
+        filter.required_tags,
+        filter.excluded_tags,
+        filter.peers,
+        filter.tasks,
+        filter.min_priority,
+        filter.role,
+        filter,
+    )
