@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "praxis_fast"
 LAYERS = {
     "__main__": 0,
     "cli": 1,
-    "demo": 1,
+    "demo": 1.5,
     "benchmarks": 2,
     "api": 2,
     "client": 2,

@@ -1,0 +1,304 @@
+"""The `praxis-fast` command (contract: design.md §7).
+
+Only click and what it needs are imported with this module; each command imports its own
+when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from praxis_fast import __version__
+from praxis_fast.errors import PraxisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from praxis_fast.agent.config import Loaded
+    from praxis_fast.client import Client
+
+DEFAULT_URL = "http://127.0.0.1:9000"
+
+# Which setting an option of `run` stands for.
+SETTINGS = {
+    "name": "agent.name",
+    "data_dir": "data_dir",
+    "key": "key",
+    "http_host": "http.host",
+    "http_port": "http.port",
+    "insecure_http": "http.insecure",
+    "p2p_host": "p2p.host",
+    "p2p_port": "p2p.port",
+    "bootstrap": "p2p.bootstrap_nodes",
+    "tools": "tools",
+}
+
+
+class Commands(click.Group):
+    """Says an expected error in one line and leaves with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PraxisError as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            _leave_quietly()
+
+
+def _leave_quietly() -> NoReturn:
+    """Whoever read our output has gone; that is no error of ours."""
+    import os
+    import sys
+
+    # The interpreter flushes stdout once more on its way out.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="praxis-fast %(version)s")
+def main() -> None:
+    """Agents that find each other, call each other's tools and stream every event."""
+
+
+def remote(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that asks a running agent."""
+    command = click.option("--token", metavar="T", help="Shown to the agent.")(command)
+    return click.option(
+        "--url", default=DEFAULT_URL, show_default=True, help="Where the agent serves."
+    )(command)
+
+
+def identity(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which agent this is."""
+    command = click.option("--key", metavar="FILE", help="Identity key file.")(command)
+    command = click.option(
+        "--data-dir",
+        metavar="DIR",
+        help="Keeps the key. [default: $XDG_DATA_HOME/praxis-fast/NAME]",
+    )(command)
+    command = click.option("--name", metavar="N", help="The agent's name.")(command)
+    command = click.option(
+        "--env-file", metavar="FILE", help="PRAXIS_<SECTION>__<KEY> variables."
+    )(command)
+    return click.option("--config", metavar="FILE", help="YAML settings.")(command)
+
+
+@main.command()
+@identity
+@click.option("--http-host", metavar="H", help="[default: 127.0.0.1]")
+@click.option("--http-port", metavar="P", type=int, help="[default: 9000; 0: any free]")
+@click.option(
+    "--insecure-http", is_flag=True, help="Let other machines use HTTP without a token."
+)
+@click.option("--p2p-host", metavar="H", help="[default: 0.0.0.0]")
+@click.option("--p2p-port", metavar="P", type=int, help="[default: 4001; 0: any free]")
+@click.option("--bootstrap", metavar="ADDR", multiple=True, help="A peer to dial.")
+@click.option("--no-mdns", is_flag=True, help="Do not look for peers by multicast.")
+@click.option(
+    "--tools",
+    metavar="MODULE",
+    multiple=True,
+    help="Offer its @tool functions, or MODULE:FUNCTION. [default: echo and now]",
+)
+@click.option("--json-logs", is_flag=True, help="Log one JSON object a line.")
+@click.option("--ready-json", is_flag=True, help="Say in JSON when we are listening.")
+def run(ready_json: bool, **options: Any) -> None:
+    """Run an agent until Ctrl-C."""
+    from praxis_fast.agent.logs import set_up_logs
+    from praxis_fast.agent.run import run_agent
+
+    loaded = _load(options)
+    set_up_logs(loaded.config.logging)
+    raise SystemExit(run_agent(loaded, ready_json=ready_json))
+
+
+@main.command()
+@click.option("--seconds", type=float, default=20, show_default=True, metavar="N")
+def demo(seconds: float) -> None:
+    """Watch two agents find each other and call a tool."""
+    from praxis_fast.demo import run_demo
+
+    raise SystemExit(run_demo(seconds))
+
+
+@main.command()
+@remote
+def peers(url: str, token: str | None) -> None:
+    """List the peers an agent knows."""
+    listed = _client(url, token).get("/p2p/peers")["peers"]
+    for peer in listed:
+        state = "connected" if peer["connected"] else "known"
+        name = peer.get("name") or "-"
+        click.echo(f"{state:<10} {name:<16} {peer['id']}  {peer['addr'] or '-'}")
+    if not listed:
+        click.echo("no peers yet", err=True)
+
+
+@main.command()
+@remote
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens.")
+@click.option("--types", metavar="GLOB", multiple=True, help="Only these. [default: *]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def events(
+    url: str, token: str | None, follow: bool, types: tuple[str, ...], as_json: bool
+) -> None:
+    """Print the present peers, and with --follow every event as it happens."""
+    import json
+
+    from praxis_fast.agent.event_line import event_line
+
+    client = _client(url, token)
+    told = _events_again(client, types or ("*",)) if follow else None
+    for message in told or client.events(types or ("*",), follow=False):
+        click.echo(json.dumps(message) if as_json else event_line(message))
+
+
+def _events_again(client: Client, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The agent's events, also after it went away and came back."""
+    import time
+
+    from praxis_fast.errors import NetworkError
+
+    yield from client.events(types)
+    while True:
+        click.echo("connection lost, trying again", err=True)
+        try:
+            time.sleep(1)
+            yield from client.events(types)
+        except NetworkError:
+            continue
+
+
+@main.command()
+@click.argument("tool")
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1)
+@remote
+@click.option("--peer", metavar="ID", help="Ask this peer. [default: whoever has it]")
+@click.option("--timeout", type=float, default=30, show_default=True, metavar="S")
+def call(
+    tool: str,
+    arguments: tuple[str, ...],
+    url: str,
+    token: str | None,
+    peer: str | None,
+    timeout: float,
+) -> None:
+    """Call a tool of an agent or of its peers.
+
+    ARGS is a JSON object, or words like text=hello.
+    """
+    import json
+
+    body = {"tool": tool, "arguments": _arguments(arguments), "timeout": timeout}
+    if peer is not None:
+        body["peer_id"] = peer
+    answer = _client(url, token, timeout=timeout + 10).post("/p2p/tool", body)
+    click.echo(json.dumps(answer["result"], ensure_ascii=False))
+
+
+def _arguments(words: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments out of one JSON object or of key=value words."""
+    import json
+
+    if len(words) == 1 and words[0].lstrip().startswith("{"):
+        try:
+            value = json.loads(words[0])
+        except ValueError as error:
+            raise click.BadParameter(f"not JSON: {error}") from error
+        return dict(value)
+    pairs: dict[str, Any] = {}
+    for word in words:
+        key, sign, text = word.partition("=")
+        if not sign or not key:
+            raise click.BadParameter(f"{word!r} is neither a JSON object nor key=value")
+        try:
+            pairs[key] = json.loads(text)
+        except ValueError:
+            pairs[key] = text
+    return pairs
+
+
+@main.command()
+@identity
+def id(**options: Any) -> None:  # noqa: A001  the command's name
+    """Print the agent's peer id; makes its key if there is none."""
+    from praxis_fast.wire.keys import PrivateKey
+
+    path = _load(options).config.key_path
+    assert path is not None
+    if not path.exists():
+        click.echo(f"new key in {path}", err=True)
+    click.echo(PrivateKey.load_or_create(path).peer_id)
+
+
+@main.group()
+def config() -> None:
+    """Check settings, or tell what there is to set."""
+
+
+@config.command()
+@click.argument("file", required=False)
+@identity
+def check(file: str | None, **options: Any) -> None:
+    """Print every setting and where it comes from."""
+    if file is not None:
+        options["config"] = file
+    loaded = _load(options)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for key, value, place in loaded.lines():
+        shown = "(secret)" if key == "http.token" and value else _shown(value)
+        click.echo(f"{key} = {shown}  # {place}")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the YAML file."""
+    from praxis_fast.agent.config import schema_text
+
+    click.echo(schema_text())
+
+
+def _shown(value: object) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _client(url: str, token: str | None, timeout: float = 60) -> Client:
+    from praxis_fast.client import Client
+
+    return Client(url, token=token, timeout=timeout)
+
+
+def _load(options: dict[str, Any]) -> Loaded:
+    """The settings of file, environment and options; HTTP is on unless said."""
+    from praxis_fast.agent.config import load
+    from praxis_fast.agent.settings import Entry
+
+    given: dict[str, Entry] = {}
+    for option, key in SETTINGS.items():
+        value = options.get(option)
+        # Not given; 0 is a port that was.
+        if value is None or value is False or value == ():
+            continue
+        value = list(value) if isinstance(value, tuple) else value
+        given[key] = Entry(value, "--" + option.replace("_", "-"))
+    if options.get("no_mdns"):
+        given["p2p.enable_mdns"] = Entry(False, "--no-mdns")
+    if options.get("json_logs"):
+        given["logging.format"] = Entry("json", "--json-logs")
+    return load(
+        options.get("config"),
+        env_file=options.get("env_file"),
+        base={"http.enabled": Entry(True, "praxis-fast run")},
+        options=given,
+    )
+
+
+if __name__ == "__main__":
+    main()
