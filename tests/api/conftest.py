@@ -134,9 +134,10 @@ class Client:
 
     async def close_code(self) -> tuple[int, str]:
         """Read to the end; the code and reason the server closed with."""
-        async with asyncio.timeout(10), suppress(websockets.ConnectionClosed):
-            async for _ in self.socket:
-                pass
+        with suppress(websockets.ConnectionClosed):
+            async with asyncio.timeout(10):
+                async for _ in self.socket:
+                    pass
         frame = self.socket.protocol.close_rcvd
         return (1006, "") if frame is None else (frame.code, frame.reason)
 

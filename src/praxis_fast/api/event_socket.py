@@ -46,7 +46,6 @@ class EventSocket(asyncio.Protocol):
         "_close_by",
         "_conversation",
         "_gateway",
-        "_heard_at",
         "_inbound",
         "_inbox",
         "_is_turn_due",
@@ -55,6 +54,7 @@ class EventSocket(asyncio.Protocol):
         "_owed",
         "_pinged_at",
         "_transport",
+        "_unanswered",
         "channel",
         "is_paused",
         "policy",
@@ -82,7 +82,8 @@ class EventSocket(asyncio.Protocol):
         self._is_turn_due = False
         self._owed = 0
         self._left = 0
-        self._heard_at = self._pinged_at = self._moved_at = now
+        self._unanswered = 0
+        self._pinged_at = self._moved_at = now
         self._close_by: float | None = None
         tune(transport)
 
@@ -133,11 +134,10 @@ class EventSocket(asyncio.Protocol):
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        interval = self._gateway.limits.websocket.ping_interval
-        # A late tick must not count as the client's silence.
-        if self._pinged_at - self._heard_at >= MISSED_HEARTBEATS * interval:
+        if self._unanswered >= MISSED_HEARTBEATS:
             self.close(1011, "no answer to heartbeats")
             return
+        self._unanswered += 1
         self._pinged_at = now
         self._transport.write(ping_frame())
 
@@ -159,9 +159,8 @@ class EventSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        now = self._gateway.now()
-        self._heard_at = now
-        self._inbox.extend(self._inbound.receive_data(data, now))
+        self._unanswered = 0
+        self._inbox.extend(self._inbound.receive_data(data, self._gateway.now()))
         self._write_inbound()
         self._work()
 

@@ -7,7 +7,7 @@ starts from an open `websockets` protocol object instead of keeping the handshak
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from websockets.frames import Opcode
 from websockets.protocol import OPEN, Protocol, Side
@@ -40,6 +40,7 @@ class Inbound:
     __slots__ = (
         "_allowance",
         "_fragments",
+        "_has_failed",
         "_is_text",
         "_limits",
         "_parts",
@@ -54,6 +55,7 @@ class Inbound:
         )
         self._parts: list[bytes] = []
         self._fragments = 0
+        self._has_failed = False
         self._is_text = False
         self._allowance = limits.control_rate
         self._seen = now
@@ -73,9 +75,10 @@ class Inbound:
         self._protocol.receive_data(data)
         messages: list[str | bytes] = []
         for frame in self._protocol.events_received():
-            if not self._is_admitted(frame, now):  # type: ignore[arg-type]
+            if self._is_admitted(cast("Frame", frame), now):
+                self._join(cast("Frame", frame), messages)
+            if self._has_failed:
                 break
-            self._join(frame, messages)  # type: ignore[arg-type]
         return messages
 
     def receive_eof(self) -> None:
@@ -89,6 +92,8 @@ class Inbound:
 
     def fail(self, code: int, reason: str) -> None:
         """Tell the client what it did wrong and end the connection."""
+        self._has_failed = True
+        # Pongs still waiting are not worth sending any more.
         self._protocol.data_to_send()
         self._protocol.fail(code, reason)
 

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from praxis_fast.api.access import Access, is_loopback, split_host
+
+
+def headers(**values: str) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in values.items()]
+
+
+def status(access: Access, *, local: str = "127.0.0.1", **values: str) -> int:
+    """200, or the status of the refusal."""
+    refusal = access.refuse(headers(**values), local=local)
+    return 200 if refusal is None else refusal.status
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1:9000", "127.0.0.1", "localhost:9000", "LOCALHOST", "[::1]:9000"),
+        *("app.localhost", "localhost."),
+    ],
+)
+def test_ws_2_own_host_is_let_in(host: str) -> None:
+    assert status(Access(), host=host) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:9000", "10.0.0.1:9000", "localhost.evil.com"),
+        "127.0.0.1.nip.io",
+    ],
+)
+def test_ws_2_foreign_host_is_refused(host: str) -> None:
+    assert status(Access(), host=host) == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "user@127.0.0.1", "127.0.0.1:x", "127.0.0.1/a", "[::1"]
+)
+def test_ws_2_malformed_host_is_refused(host: str) -> None:
+    assert status(Access(), host=host) == 400
+
+
+def test_ws_2_missing_and_repeated_hosts_are_refused() -> None:
+    assert status(Access()) == 400
+    twice = [(b"host", b"localhost"), (b"host", b"localhost")]
+    refusal = Access().refuse(twice)
+    assert refusal is not None
+    assert refusal.status == 400
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7:9000", "agent.lan", "a.example.com"])
+def test_ws_2_listed_and_local_hosts_are_let_in(host: str) -> None:
+    access = Access(hosts=["agent.lan", "*.example.com"])
+    assert status(access, local="10.0.0.7", host=host) == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("127.0.0.1:9000", "http://localhost:9000"),
+        ("localhost", "http://localhost"),
+        ("localhost:80", "http://localhost"),
+        ("localhost:443", "https://localhost"),
+        ("127.0.0.1:9000", "https://Dash.example/"),
+    ],
+)
+def test_ws_2_own_and_listed_origins_are_let_in(host: str, origin: str) -> None:
+    access = Access(origins=["https://dash.example"])
+    assert status(access, host=host, origin=origin) == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://evil.example", "null", "", "http://127.0.0.1:3000", "file://"),
+        *("http://127.0.0.1:9000.evil.example", "chrome-extension://abc"),
+        *("http://127.0.0.1:9000@evil.example", "http://evil.example/127.0.0.1:9000"),
+    ],
+)
+def test_ws_2_foreign_origin_is_refused(origin: str) -> None:
+    assert status(Access(), host="127.0.0.1:9000", origin=origin) == 403
+
+
+def test_ws_2_any_origin_is_let_in_when_the_list_says_so() -> None:
+    access = Access(origins=["*"])
+    assert status(access, host="localhost", origin="http://evil.example") == 200
+
+
+@pytest.mark.parametrize("text", ["Bearer secret", "bearer  secret"])
+def test_http_5_token_in_the_header_is_taken(text: str) -> None:
+    access = Access(token="secret")
+    assert status(access, host="localhost", authorization=text) == 200
+    assert access.role() == "admin"
+
+
+@pytest.mark.parametrize("text", ["Bearer wrong", "Bearer ", "Basic secret", "secret"])
+def test_http_5_wrong_token_is_refused(text: str) -> None:
+    assert status(Access(token="secret"), host="localhost", authorization=text) == 401
+    assert status(Access(token="secret"), host="localhost") == 401
+
+
+def test_http_5_token_in_the_query_is_taken() -> None:
+    access = Access(token="secret")
+    host = headers(host="localhost")
+    assert access.refuse(host, query=b"a=1&token=secret") is None
+    refusal = access.refuse(host, query=b"token=wrong")
+    assert refusal is not None
+    assert "secret" not in refusal.message
+
+
+def test_role_is_the_lowest_when_nobody_proves_anything() -> None:
+    assert Access().role() == "guest"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *(("localhost", True), ("127.5.5.5", True), ("::1", True)),
+        *(("0.0.0.0", False), ("10.0.0.1", False), ("example.com", False)),
+    ],
+)
+def test_is_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_split_host_takes_name_and_port() -> None:
+    assert split_host("A.b:1") == ("a.b", 1)
+    assert split_host("[::1]") == ("::1", None)
+    assert split_host(":80") is None

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+
+from praxis_fast.api.inbound import Inbound
+from praxis_fast.limits import WebSocketLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMITS = WebSocketLimits(max_message=1000, max_fragments=3, control_rate=5.0)
+
+
+def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
+    """A frame as a client sends it."""
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+def text(data: bytes) -> bytes:
+    return frame(Opcode.TEXT, data)
+
+
+def close_sent(inbound: Inbound) -> Close:
+    """The close frame among what is to be sent."""
+    data = inbound.data_to_send()
+    assert data[0] == 0x88
+    return Close.parse(data[2:])
+
+
+STREAM = b"".join(
+    [
+        text(b"one"),
+        frame(Opcode.TEXT, b"tw", fin=False),
+        frame(Opcode.PING, b"p"),
+        frame(Opcode.CONT, "ö".encode()),
+        frame(Opcode.BINARY, b"\xff"),
+        text(b""),
+    ]
+)
+
+
+def test_messages_are_the_same_for_any_chunking(
+    chunkings: Callable[[bytes], list[list[bytes]]],
+) -> None:
+    for chunks in chunkings(STREAM):
+        inbound = Inbound(LIMITS)
+        messages = [m for chunk in chunks for m in inbound.receive_data(chunk)]
+        assert messages == ["one", "twö", b"\xff", ""]
+        assert inbound.data_to_send() == b"\x8a\x01p"
+        assert inbound.is_open
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x81\x01x", 1002),  # not masked
+        (b"\xc1\x80\0\0\0\0", 1002),  # RSV1 without an extension
+        (b"\x83\x80\0\0\0\0", 1002),  # reserved opcode
+        (b"\x80\x80\0\0\0\0", 1002),  # continuation of nothing
+        (b"\x01\x80\0\0\0\0" + text(b"x"), 1002),  # new message inside another
+        (b"\x09\x80\0\0\0\0", 1002),  # fragmented ping
+        (b"\x89\xfe\x00\x7e" + bytes(130), 1002),  # long ping
+        (frame(Opcode.CLOSE, struct.pack("!H", 1005)), 1002),  # reserved code
+        (text(b"\xff"), 1007),
+        (b"\x81\xfe\x03\xe9\0\0\0\0", 1009),  # judged before the body arrives
+        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
+    ],
+)
+def test_ws_1_4_violations_end_with_the_right_code(data: bytes, code: int) -> None:
+    inbound = Inbound(LIMITS)
+    assert inbound.receive_data(data) == []
+    assert not inbound.is_open
+    assert inbound.wants_end
+    assert close_sent(inbound).code == code
+
+
+def test_ws_1_messages_before_the_violation_are_not_lost() -> None:
+    inbound = Inbound(LIMITS)
+    assert inbound.receive_data(text(b"a") + text(b"\xff") + text(b"b")) == ["a"]
+    assert inbound.receive_data(text(b"c")) == []
+
+
+def test_ws_5_too_many_fragments_are_refused() -> None:
+    inbound = Inbound(LIMITS)
+    data = frame(Opcode.TEXT, b"a", fin=False)
+    data += 3 * frame(Opcode.CONT, b"b", fin=False)
+    assert inbound.receive_data(data) == []
+    assert close_sent(inbound) == Close(1008, "more than 3 fragments")
+
+
+def test_ws_5_fragments_over_the_size_limit_are_refused() -> None:
+    inbound = Inbound(LIMITS)
+    data = frame(Opcode.TEXT, b"a" * 600, fin=False) + frame(Opcode.CONT, b"b" * 600)
+    assert inbound.receive_data(data) == []
+    assert close_sent(inbound).code == 1009
+
+
+def test_ws_6_ping_flood_is_refused() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.receive_data(5 * frame(Opcode.PING))
+    assert inbound.is_open
+    inbound.data_to_send()
+    inbound.receive_data(frame(Opcode.PING), now=0.1)
+    assert close_sent(inbound) == Close(1008, "more than 5 control frames a second")
+
+
+def test_ws_6_steady_pings_are_answered() -> None:
+    inbound = Inbound(LIMITS)
+    for second in range(20):
+        inbound.receive_data(5 * frame(Opcode.PING), now=float(second))
+    assert inbound.is_open
+    assert inbound.data_to_send() == 100 * b"\x8a\x00"
+
+
+def test_close_of_the_client_is_echoed_and_ends_the_connection() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.receive_data(frame(Opcode.CLOSE, struct.pack("!H", 1000)))
+    assert not inbound.is_open
+    assert inbound.wants_end
+    assert close_sent(inbound).code == 1000
+
+
+def test_close_of_ours_ends_when_the_client_answers() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.close(1001, "going away")
+    inbound.close(1000, "again")
+    assert close_sent(inbound) == Close(1001, "going away")
+    assert not inbound.wants_end
+    inbound.receive_data(frame(Opcode.CLOSE, struct.pack("!H", 1001)))
+    assert inbound.wants_end
+
+
+def test_end_of_the_stream_ends_the_connection() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.receive_eof()
+    assert not inbound.is_open
