@@ -138,7 +138,7 @@ class DiscoveryLimits:
     max_records: Annotated[Count, Meta(description="records in an mDNS packet")] = 128
     packet_rate: Annotated[
         Rate, Meta(description="mDNS packets a second read from one socket")
-    ] = 500.0
+    ] = 100.0
     max_candidates: Annotated[
         Count, Meta(description="peers heard of, not verified")
     ] = 1024

@@ -363,6 +363,31 @@ async def test_dsc_3_goodbye_is_ignored_while_connected() -> None:
         assert w.discovery.snapshot()[0].is_connected
 
 
+async def test_dsc_2_announcements_of_known_peers_wake_nobody() -> None:
+    async with world() as w:
+        w.hear(ANN, HOME)
+        await w.pass_time(0.0)
+        w.clock.now += 0.5
+        w.hear(ANN, HOME)
+        assert not w.discovery._changed.is_set()
+        w.clock.now += 30.0
+        w.hear(ANN, AWAY)
+        assert w.discovery._changed.is_set()
+
+
+async def test_loop_that_breaks_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    made = World()
+    monkeypatch.setattr(made.discovery, "_begin_dials", broken)
+    async with made.discovery:
+        await made.pass_time(0.0)
+    assert "discovery dials no more" in caplog.text
+
+
 async def test_dial_ends_at_its_timeout() -> None:
     base = Limits()
     limits = replace(base, connections=replace(base.connections, dial_timeout=0.01))

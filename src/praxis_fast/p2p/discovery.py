@@ -109,6 +109,7 @@ class Discovery:
         """Begin to announce, to listen and to dial; the host is started already."""
         if self._loop_task is not None:
             raise UsageError("discovery is already started")
+        self.mdns_error = None
         self._host.add_observer(self)
         self._catch_up()
         for peer_id, addrs in self._bootstrap.peers.items():
@@ -184,8 +185,11 @@ class Discovery:
     # What mDNS tells.
 
     def _on_found(self, peer_id: PeerID, addrs: list[Multiaddr]) -> None:
-        self._tell(self._table.hint(peer_id, addrs, self._clock()))
-        self._changed.set()
+        now = self._clock()
+        self._tell(self._table.hint(peer_id, addrs, now))
+        # Most announcements are of known peers; a flood of them wakes nobody.
+        if self._table.is_due(peer_id, now):
+            self._changed.set()
 
     def _on_goodbye(self, peer_id: PeerID) -> None:
         self._table.goodbye(peer_id, self._clock())
@@ -220,6 +224,12 @@ class Discovery:
             self._mdns = mdns
 
     async def _run(self) -> None:
+        try:
+            await self._dial_for_ever()
+        except Exception:
+            logger.exception("discovery dials no more")
+
+    async def _dial_for_ever(self) -> None:
         while True:
             self._changed.clear()
             self._begin_dials()

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 MDNS_PORT = 5353
 TYPE_PTR = 12
+# One question makes every agent of a network answer within 0.12 s.
+BURST_SECONDS = 10
 HEADER = struct.Struct(">6H")  # id, flags, then how many of each section
 RECORD = struct.Struct(">HHIH")  # type, class, ttl, length; RFC 1035, 3.2.1
 # The types zeroconf keeps; one of these that it left out was malformed.
@@ -58,7 +60,9 @@ class PacketGate(asyncio.DatagramProtocol):
         self._receiver = receiver
         self._limits = limits
         self._on_question = on_question
-        self._pace = TokenBucket(limits.packet_rate, limits.packet_rate, clock())
+        self._pace = TokenBucket(
+            limits.packet_rate, BURST_SECONDS * limits.packet_rate, clock()
+        )
         self._clock = clock
         self.dropped = 0
 

@@ -234,6 +234,11 @@ class PeerTable:
             return []
         return [self._drop(entry)]
 
+    def is_due(self, peer_id: PeerID, now: float) -> bool:
+        """Whether `on_deadline` would dial the peer now."""
+        entry = self._entries.get(peer_id)
+        return entry is not None and not self._is_full and self._is_due(entry, now)
+
     def next_deadline(self) -> float:
         """When `on_deadline` has something to do; also call it when a dial ended."""
         if self._is_full:
