@@ -1,6 +1,7 @@
 """A host in a process of its own: finds peers and prints what happens to them.
 
-`python -m tests.p2p.far_host [BOOTSTRAP]...`; without addresses it uses mDNS alone.
+`python -m tests.p2p.far_host SERVICE [BOOTSTRAP]...`; without addresses it uses mDNS
+under the service name.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ class Printer:
         print("disconnected", record.id, flush=True)
 
 
-async def main(bootstrap: list[str]) -> None:
+async def main(service: str, bootstrap: list[str]) -> None:
     async with Host(listen=["/ip4/127.0.0.1/tcp/0"]) as host:
-        discovery = Discovery(host, bootstrap=bootstrap, enable_mdns=not bootstrap)
+        discovery = Discovery(
+            host, bootstrap=bootstrap, enable_mdns=not bootstrap, service=service
+        )
         discovery.add_observer(Printer())
         async with discovery:
             print("ready", host.peer_id, flush=True)
@@ -34,4 +37,4 @@ async def main(bootstrap: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    asyncio.run(main(sys.argv[1], sys.argv[2:]))

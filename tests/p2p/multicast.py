@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import secrets
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from tests.p2p.peers import at, peer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+# Other agents of this machine, and tests that run beside this one, use the group too.
+LONELY_SERVICE = f"test-{secrets.token_hex(8)}.local."
 PATIENCE = 15.0  # s; no test waits that long unless it fails
 
 
@@ -78,10 +81,11 @@ class Wire:
                 return self.packets
             self.packets.append(DNSIncoming(data))
 
-    def answers(self, name: str) -> list[DNSIncoming]:
-        """The packets that speak of this name."""
-        label = name.partition(".")[0].encode()
-        return [p for p in self.pump() if p.is_response() and label in p.data]
+    def answers(self, *names: str) -> list[DNSIncoming]:
+        """The answers that speak of all these names."""
+        labels = [name.partition(".")[0].encode() for name in names]
+        packets = [packet for packet in self.pump() if packet.is_response()]
+        return [p for p in packets if all(label in p.data for label in labels)]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import uvloop
 from praxis_fast.p2p.discovery import Discovery
 from praxis_fast.p2p.host import Host
 from praxis_fast.p2p.peer_record import PeerState
-from tests.p2p.multicast import eventually, with_multicast
+from tests.p2p.multicast import LONELY_SERVICE, eventually, with_multicast
 from tests.p2p.test_discovery import Diary
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ async def found(
     """A host with its discovery and what its observer was told."""
     async with Host(listen=listen) as host:
         diary = Diary()
-        discovery = Discovery(host, rng=random.Random(1), **options)
+        discovery = Discovery(
+            host, rng=random.Random(1), service=LONELY_SERVICE, **options
+        )
         discovery.add_observer(diary)
         async with discovery:
             yield host, discovery, diary
@@ -108,6 +110,7 @@ async def far_host(*bootstrap: str) -> AsyncIterator[asyncio.subprocess.Process]
         sys.executable,
         "-m",
         "tests.p2p.far_host",
+        LONELY_SERVICE,
         *bootstrap,
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

@@ -27,9 +27,15 @@ from praxis_fast.errors import NetworkError, UsageError
 from praxis_fast.p2p import mdns as mdns_module
 from praxis_fast.p2p.announcement import announced_text
 from praxis_fast.p2p.mdns import LOOPBACK, MDNS, SERVICE, check_multicast
+from praxis_fast.wire.keys import PrivateKey
 from praxis_fast.wire.multiaddr import Multiaddr
 from praxis_fast.wire.peer_id import PeerID
-from tests.p2p.multicast import eventually, loopback_wire, with_multicast
+from tests.p2p.multicast import (
+    LONELY_SERVICE,
+    eventually,
+    loopback_wire,
+    with_multicast,
+)
 from tests.p2p.peers import at, peer
 
 ANN, BOB = peer(1), peer(2)
@@ -51,14 +57,17 @@ class Heard:
 
     def make(self, peer_id: PeerID, *addrs: Multiaddr, **options: Any) -> MDNS:
         options.setdefault("interfaces", [LOOPBACK])
+        options.setdefault("service", LONELY_SERVICE)
         return MDNS(
             peer_id, addrs, self.on_found, on_goodbye=self.gone.append, **options
         )
 
 
-def announcement(text: bytes, ttl: int = 120, name: str = f"x1.{SERVICE}") -> bytes:
+def announcement(
+    text: bytes, ttl: int = 120, name: str = f"x1.{LONELY_SERVICE}"
+) -> bytes:
     out = DNSOutgoing(RESPONSE)
-    out.add_answer_at_time(DNSPointer(SERVICE, PTR, IN, ttl, name), 0)
+    out.add_answer_at_time(DNSPointer(LONELY_SERVICE, PTR, IN, ttl, name), 0)
     out.add_answer_at_time(DNSService(name, SRV, IN, ttl, 0, 0, 4001, "x1.local."), 0)
     out.add_answer_at_time(DNSText(name, TXT, IN, ttl, text), 0)
     out.add_answer_at_time(DNSAddress("x1.local.", A, IN, ttl, b"\x7f\0\0\1"), 0)
@@ -74,12 +83,14 @@ def with_more(packet: bytes, count: int) -> bytes:
     return packet[:6] + answers.to_bytes(2) + packet[8:] + more
 
 
-def assert_full_set(packet: DNSIncoming, peer_id: PeerID) -> DNSService:
+def assert_full_set(
+    packet: DNSIncoming, peer_id: PeerID, name: str = LONELY_SERVICE
+) -> DNSService:
     """PTR, SRV, TXT and the SRV target's A in this one packet, as Go wants them."""
     by_type: dict[int, list[Any]] = {}
     for record in packet.answers():
         by_type.setdefault(record.type, []).append(record)
-    (pointer,) = [r for r in by_type[PTR] if r.name == SERVICE]
+    (pointer,) = [r for r in by_type[PTR] if r.name == name]
     (service,) = by_type[SRV]
     (text,) = by_type[TXT]
     (address,) = by_type[A]
@@ -91,19 +102,21 @@ def assert_full_set(packet: DNSIncoming, peer_id: PeerID) -> DNSService:
 
 @with_multicast
 async def test_announcement_is_one_packet_with_the_full_set() -> None:
-    mdns = Heard().make(ANN, HOME, at("192.0.2.7", 4101))
+    stranger = PrivateKey.generate().peer_id
+    addrs = [HOME, at("192.0.2.7", 4101)]
+    mdns = Heard().make(stranger, *addrs, service=SERVICE)
     with loopback_wire() as wire:
         await mdns.start()
-        await eventually(lambda: wire.answers(ANN))
+        await eventually(lambda: wire.answers(stranger))
         await mdns.close()
-        packet = wire.answers(ANN)[0]
-    service = assert_full_set(packet, ANN)
-    instance = service.name.removesuffix("." + SERVICE)
+        packet = wire.answers(stranger)[0]
+    service = assert_full_set(packet, stranger, "praxis-p2p-mcp.local.")
+    instance = service.name.removesuffix(".praxis-p2p-mcp.local.")
     assert re.fullmatch("[a-z0-9]{32,63}", instance)
     assert service.server == f"{instance}.local."
     assert service.port == 4101
     (text,) = [r for r in packet.answers() if isinstance(r, DNSText)]
-    assert text.text == announced_text(ANN, [HOME, at("192.0.2.7", 4101)])
+    assert text.text == announced_text(stranger, addrs)
     assert {r.ttl for r in packet.answers()} == {120}
     (address,) = [r for r in packet.answers() if r.type == A]
     assert address.address == bytes([127, 0, 0, 1])
@@ -115,11 +128,11 @@ async def test_every_question_is_answered_with_the_full_set(kind: int) -> None:
     mdns = Heard().make(ANN, HOME)
     with loopback_wire() as wire:
         await mdns.start()
-        await eventually(lambda: len(wire.answers(ANN)) >= 3)
-        service = assert_full_set(wire.answers(ANN)[0], ANN)
+        await eventually(lambda: len(wire.answers(LONELY_SERVICE, ANN)) >= 3)
+        service = assert_full_set(wire.answers(LONELY_SERVICE, ANN)[0], ANN)
         wire.packets.clear()
         question = DNSOutgoing(0)
-        name = {PTR: SERVICE, A: service.server}.get(kind, service.name)
+        name = {PTR: LONELY_SERVICE, A: service.server}.get(kind, service.name)
         question.add_question(DNSQuestion(name, kind, IN))
         wire.send(question.packets()[0])
         await eventually(lambda: wire.answers(service.server))
@@ -140,7 +153,9 @@ async def test_goodbye_has_ttl_0_on_the_full_set_when_closed() -> None:
         await ann.close()
         await eventually(lambda: ANN in heard.gone)
         await bob.close()
-        last = [p for p in wire.answers(ANN) if assert_full_set(p, ANN)][-1]
+        last = [
+            p for p in wire.answers(LONELY_SERVICE, ANN) if assert_full_set(p, ANN)
+        ][-1]
     assert {record.ttl for record in last.answers()} == {0}
 
 
@@ -168,12 +183,13 @@ async def test_questions_are_for_ptr_records_of_the_service() -> None:
                     for p in wire.pump()
                     if p.is_query()
                     for q in p.questions
+                    if q.name == LONELY_SERVICE
                 ]
-                == [(SERVICE, PTR, False)]
+                == [(LONELY_SERVICE, PTR, False)]
             )
         )
         await mdns.close()
-        assert not wire.answers("praxis")
+        assert not wire.answers(LONELY_SERVICE)
 
 
 @with_multicast
@@ -183,7 +199,9 @@ async def test_instance_name_is_new_for_every_start() -> None:
         for _ in range(2):
             await mdns.start()
             await mdns.close()
-        names = {assert_full_set(p, ANN).name for p in wire.answers(ANN)}
+        names = {
+            assert_full_set(p, ANN).name for p in wire.answers(LONELY_SERVICE, ANN)
+        }
     assert len(names) == 2
 
 
@@ -202,7 +220,7 @@ async def test_dsc_1_malformed_packets_are_dropped() -> None:
     mdns = heard.make(ANN)
     spoof = announcement(announced_text(peer(9), [HOME]))
     many = with_more(announcement(announced_text(peer(8), [HOME])), 125)
-    good = announcement(announced_text(BOB, [HOME]), name=f"x2.{SERVICE}")
+    good = announcement(announced_text(BOB, [HOME]), name=f"x2.{LONELY_SERVICE}")
     bad = [
         b"",
         spoof[:7],

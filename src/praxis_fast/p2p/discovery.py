@@ -20,7 +20,7 @@ from praxis_fast.errors import AddressError, NetworkError, ProtocolError, UsageE
 from praxis_fast.limits import Limits
 from praxis_fast.p2p.bootstrap import Bootstrap
 from praxis_fast.p2p.link import ASKED, SHUTDOWN
-from praxis_fast.p2p.mdns import MDNS
+from praxis_fast.p2p.mdns import MDNS, SERVICE
 from praxis_fast.p2p.peer_record import (
     Dial,
     PeerConnected,
@@ -72,12 +72,14 @@ class Discovery:
         wall_clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         interfaces: Sequence[str] | None = None,
+        service: str = SERVICE,
     ) -> None:
         self._host = host
         self._limits = limits or Limits()
         self._clock = clock
         self._rng = rng or random.SystemRandom()
         self._interfaces = interfaces
+        self._service = service
         self._enable_mdns = enable_mdns
         self._bootstrap = Bootstrap(bootstrap, self._limits.connections, self._rng)
         self._table = PeerTable(
@@ -214,6 +216,7 @@ class Discovery:
             on_goodbye=self._on_goodbye,
             limits=self._limits.discovery,
             interfaces=self._interfaces,
+            service=self._service,
         )
         try:
             await mdns.start()
