@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 import websockets
 
 from praxis_fast.api.server import HTTPServer
@@ -18,6 +19,14 @@ from praxis_fast.events.payloads import peer_payload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
+    """asyncio everywhere, uvloop too where sockets are written to directly."""
+    if item.path.name == "test_gateway.py":
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
 
 PEER = "12D3KooWPeerOne"
 CARD = {
