@@ -117,7 +117,9 @@ def _refusal(error: HTTPError) -> str:
     """What the agent said, else the status."""
     try:
         told = json.loads(error.read(MAX_BODY))
-        message = told["error"]
-    except (ValueError, KeyError, TypeError, OSError):
+        message, detail = told["error"], told.get("detail")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return f"the agent answered {error.code} {error.reason}"
-    return str(message.get("message")) if isinstance(message, dict) else str(message)
+    if isinstance(message, dict):
+        message = message.get("message")
+    return f"{message}: {detail}" if detail else str(message)

@@ -156,6 +156,7 @@ class Agent:
             "peer_id": str(self.host.peer_id),
         }
         self._publish("agent.started", started)
+        logger.info("agent %s is %s", self.config.name, self.host.peer_id)
 
     async def _start_parts(self, parts: AsyncExitStack) -> None:
         if self.config.data_dir:
@@ -209,6 +210,7 @@ class Agent:
             await parts.aclose()
         finally:
             self._publish("agent.stopped")
+            logger.info("agent %s stopped", self.config.name)
             await self.bus.close()
 
     def _publish(

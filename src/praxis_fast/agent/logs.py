@@ -66,3 +66,6 @@ def set_up_logs(config: LoggingConfig) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.level.upper())
+    if config.level == "info":
+        # It tells of its own start and end, which are ours to tell.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
