@@ -42,10 +42,15 @@ class BuildCore(build_ext):
     def run(self) -> None:
         try:
             super().run()
-        except Exception:
+        except Exception as error:
             if MODE == "require":
                 raise
             self.extensions = []
+            self.warn(
+                "the compiled core of praxis-fast could not be built "
+                f"({type(error).__name__}: {error}); its plain Python twins are "
+                "installed, which do the same, slower"
+            )
 
 
 def extensions() -> list[Extension]:
