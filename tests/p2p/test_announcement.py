@@ -103,6 +103,8 @@ def test_records_of_other_services_are_passed_over() -> None:
         f"dnsaddr=/ip4/192.0.2.1/tcp/0/p2p/{ANN}",
         f"dnsaddr=/ip4/192.0.2.1/p2p/{ANN}",
         f"dnsaddr=/p2p/{ANN}",
+        f"dnsaddr=/dns4/example.org/tcp/4001/p2p/{ANN}",
+        f"dnsaddr=/dnsaddr/example.org/p2p/{ANN}",
         f"path=/ip4/192.0.2.1/tcp/1/p2p/{ANN}",
         "peer_id=junk",
     ],

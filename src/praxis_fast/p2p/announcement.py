@@ -41,6 +41,14 @@ def is_dialable(addr: Multiaddr) -> bool:
     return not addr.is_unspecified and bool(addr.port)
 
 
+def is_announceable(addr: Multiaddr) -> bool:
+    """Whether the address may stand in an announcement: a dialable ip4 or ip6 one.
+
+    As go-libp2p has it; and a stranger's names are not looked up.
+    """
+    return is_dialable(addr) and addr.host[0] in ("ip4", "ip6")
+
+
 def announced_text(peer_id: PeerID, addrs: Sequence[Multiaddr]) -> bytes:
     """The TXT data for these addresses, as many as one packet holds."""
     text = b""
@@ -119,7 +127,7 @@ def _address(value: str) -> Iterator[tuple[PeerID, Multiaddr]]:
     try:
         addr = Multiaddr.parse(value)
         peer_id = addr.peer_id
-        if peer_id is not None and is_dialable(addr):
+        if peer_id is not None and is_announceable(addr):
             yield peer_id, addr
     except AddressError:
         return

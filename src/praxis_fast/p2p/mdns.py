@@ -32,7 +32,7 @@ from zeroconf.asyncio import AsyncZeroconf
 
 from praxis_fast.errors import NetworkError, UsageError
 from praxis_fast.limits import DiscoveryLimits
-from praxis_fast.p2p.announcement import announced_text, heard_peers, is_dialable
+from praxis_fast.p2p.announcement import announced_text, heard_peers, is_announceable
 from praxis_fast.p2p.packet_gate import MDNS_PORT, TYPE_PTR, PacketGate
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class MDNS(RecordUpdateListener):
         rng: random.Random | None = None,
     ) -> None:
         self._peer_id = host_peer_id
-        self._addrs = [addr for addr in addrs if is_dialable(addr)]
+        self._addrs = [addr for addr in addrs if is_announceable(addr)]
         self._on_found = on_found
         self._on_goodbye = on_goodbye
         self._limits = limits or DiscoveryLimits()
@@ -274,6 +274,5 @@ def first_of_each_family(addrs: Sequence[Multiaddr]) -> list[str]:
     first: dict[str, str] = {}
     for addr in addrs:
         kind, host = addr.host
-        if kind in ("ip4", "ip6"):
-            first.setdefault(kind, host)
+        first.setdefault(kind, host)
     return list(first.values())
