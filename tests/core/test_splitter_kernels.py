@@ -28,6 +28,20 @@ if KERNELS:
     from praxis_fast._core.splitter import select_kernel
 
 SOURCES = Path(__file__).parents[2] / "src" / "praxis_fast" / "_core" / "kernels"
+FUZZ = Path(__file__).parents[1] / "fuzz"
+
+# How to compile for a processor and how to run the result here.
+TOOLCHAINS = [
+    (["gcc"], []),
+    (["clang"], []),
+    (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64"]),
+]
+FOUND = [
+    toolchain
+    for toolchain in TOOLCHAINS
+    if all(shutil.which(command[0]) for command in toolchain if command)
+]
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
 
 # Around one lane, a pair of them, the 256 bytes of a long string, and a batch.
 EDGES = [31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 4095, 4096, 4097, 8192]
@@ -210,12 +224,33 @@ def test_unknown_kernel_is_refused(available: str) -> None:
     assert str(caught.value) == f"kernel 'mmx', this processor has {available}"
 
 
+def run(*command: object) -> str:
+    """What the command says; it must end well."""
+    arguments = [str(part) for part in command]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("compiler", "_runner"), FOUND, ids=lambda part: "-".join(part[:1])
+)
 @pytest.mark.parametrize("source", sorted(SOURCES.glob("*.c")), ids=lambda p: p.name)
-@pytest.mark.parametrize("compiler", [*filter(shutil.which, ["gcc", "clang"])])
-def test_kernels_compile_without_a_warning(compiler: str, source: Path) -> None:
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-fsyntax-only"]
-    result = subprocess.run(
-        [compiler, *flags, str(source)], capture_output=True, text=True, check=False
-    )
-    assert result.stderr == ""
-    assert result.returncode == 0
+def test_kernels_compile_without_a_warning(
+    compiler: list[str], _runner: list[str], source: Path
+) -> None:
+    assert run(*compiler, *WARNINGS, "-O2", "-fsyntax-only", source) == ""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "runner"), FOUND, ids=lambda part: "-".join(part[:1])
+)
+def test_kernels_equal_the_byte_loop_on_random_inputs(
+    compiler: list[str], runner: list[str], tmp_path: Path
+) -> None:
+    program = tmp_path / "random_splitter"
+    sources = [*SOURCES.glob("*.c"), FUZZ / "fuzz_splitter.c", FUZZ / "random_inputs.c"]
+    run(*compiler, *WARNINGS, "-O2", f"-I{SOURCES}", *sources, "-o", program)
+    number = random.SystemRandom().getrandbits(31)
+    print(f"seed: {number}")
+    assert run(*runner, program, 20000, number) == "20000 inputs\n"

@@ -1,5 +1,7 @@
 /* AVX2: one comparison per mask. */
-#if defined(__x86_64__)
+#include "scan.h"
+
+#ifdef SCAN_HAS_AVX
 
 #include <immintrin.h>
 
@@ -57,10 +59,5 @@ int32_t KERNEL scan_avx2(struct scanner *s, const uint8_t *data, int32_t size,
 {
     return scan_lanes(s, data, size, spans);
 }
-
-#else
-
-/* An empty file is not C. */
-typedef int no_avx2;
 
 #endif

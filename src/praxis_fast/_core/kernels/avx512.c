@@ -1,7 +1,9 @@
 /* AVX-512 with VBMI and GFNI: one table look-up names each byte's class, one bit matrix
    product turns the classes of 128 bytes into eight masks, and the masks of eight lanes
    are worked on at once. */
-#if defined(__x86_64__)
+#include "scan.h"
+
+#ifdef SCAN_HAS_AVX
 
 #include <immintrin.h>
 
@@ -254,10 +256,5 @@ int32_t KERNEL scan_avx512(struct scanner *s, const uint8_t *data, int32_t size,
 {
     return scan_lanes(s, data, size, spans);
 }
-
-#else
-
-/* An empty file is not C. */
-typedef int no_avx512;
 
 #endif

@@ -1,7 +1,7 @@
 /* Which kernels this processor can run. */
 #include "scan.h"
 
-#if defined(__x86_64__)
+#ifdef SCAN_HAS_AVX
 
 static const struct kernel ALL[] = {
     {"avx512", scan_avx512},
@@ -36,7 +36,7 @@ const struct kernel *scan_kernels(void)
 #else
 
 static const struct kernel ALL[] = {
-#if defined(__aarch64__)
+#ifdef SCAN_HAS_NEON
     {"neon", scan_neon}, /* every 64-bit Arm processor has it */
 #endif
     {"scalar", scan_scalar},

@@ -55,13 +55,16 @@ int32_t scan_from(struct scanner *, const uint8_t *data, int32_t pos, int32_t si
 int32_t scan_to_bracket(struct scanner *, const uint8_t *data, int32_t pos,
                         int32_t size, struct span *spans, int32_t *found);
 
-scan_function scan_scalar;
 #if defined(__x86_64__)
-scan_function scan_avx512;
-scan_function scan_avx2;
-#elif defined(__aarch64__)
-scan_function scan_neon;
+#define SCAN_HAS_AVX
+#elif defined(__aarch64__) && !defined(__AARCH64EB__)
+#define SCAN_HAS_NEON
 #endif
+
+scan_function scan_scalar;
+scan_function scan_avx2;
+scan_function scan_avx512;
+scan_function scan_neon;
 
 /* The kernels this processor can run, best first; ends with a null name. */
 struct kernel {
