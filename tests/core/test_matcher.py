@@ -387,12 +387,14 @@ def test_answers_are_right_when_more_shapes_come_than_are_remembered(
     backend: SimpleNamespace,
 ) -> None:
     matcher = backend.Matcher()
+    count = 3000 if backend.name == "core" else 100
     tests = {
-        number: EventFilter(tasks={f"t{number}"}, role="user") for number in range(3000)
+        number: EventFilter(tasks={f"t{number}"}, role="user")
+        for number in range(count)
     }
     for key, test in tests.items():
         matcher.add(key, test)
-    for task in range(3010):
+    for task in range(count + 10):
         event = Event("log", task_id=f"t{task}")
         assert answer(matcher, event) == ({task} if task in tests else set())
 
@@ -416,7 +418,7 @@ def test_a_filter_with_many_names_and_an_event_with_many_tags(
             assert answer(matcher, event) == naive(tests, event)
 
 
-def churn(backend: SimpleNamespace, matcher: Any, rounds: int) -> None:
+def churn(matcher: Any, rounds: int) -> None:
     rng = random.Random(3)
     for number in range(rounds):
         for key in range(20):
@@ -436,12 +438,14 @@ def churn(backend: SimpleNamespace, matcher: Any, rounds: int) -> None:
 
 def test_memory_is_bounded_when_filters_come_and_go(backend: SimpleNamespace) -> None:
     matcher = backend.Matcher()
+    # Enough to fill what the compiled twin remembers; the plain one remembers nothing.
+    rounds = 150 if backend.name == "core" else 15
     tracemalloc.start()
     try:
-        churn(backend, matcher, 200)
+        churn(matcher, rounds)
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        churn(backend, matcher, 200)
+        churn(matcher, rounds)
         gc.collect()
         after = tracemalloc.get_traced_memory()[0]
     finally:
@@ -505,8 +509,8 @@ def test_a_matcher_in_a_cycle_is_collected(backend: SimpleNamespace) -> None:
 
 def test_references_do_not_leak_when_events_repeat(backend: SimpleNamespace) -> None:
     matcher = backend.Matcher()
-    group = matcher.add("a", EventFilter(event_types={"log"}))
-    event = Event("".join(["lo", "g"]))
+    group = matcher.add("a", EventFilter(event_types={"1234567"}))
+    event = Event(str(1234567))
     matcher.match(event)
     held = sys.getrefcount(group), sys.getrefcount(event), sys.getrefcount(event.type)
     for number in range(1000):
