@@ -1,8 +1,11 @@
 """Streams of a session: their state, the table that finds them, the lists they wait in.
 
-A stream is one malloc'ed struct, owned by the table: frames of 10,000 streams must cost
-as little as frames of one, so that looking one up touches two cache lines and no
-reference count. The fields an incoming frame needs come first.
+Frames of 10,000 streams must cost as little as frames of one, so what a data frame
+meets is kept apart and dense: 4 bytes in the hashed slots and one 24-byte entry, which
+stay in near memory together. All else is in a malloc'ed struct, owned by its entry.
+
+    slots   | . | 3 | . | 1 | . | . | 2 | . |     entry's index + 1, by hash of the id
+    entries | id, credit, unread, … | id, … | …   no gaps: the last one fills a hole
 """
 
 from cpython.object cimport PyObject
@@ -26,11 +29,12 @@ cdef struct chunk:
 cdef struct stream_links:
     stream_state* prev
     stream_state* next
-    bint is_linked
+    bint is_linked  # the only one of a list has no neighbours
 
 
 cdef struct stream_state:
     uint32_t id
+    uint32_t index        # of its entry
     bint is_inbound
     bint is_accepted
     bint is_acked
@@ -39,8 +43,6 @@ cdef struct stream_state:
     bint fin_sent
     uint32_t greeting     # SYN or ACK, not yet sent
     int64_t window
-    int64_t credit
-    int64_t unread
     int64_t send_window
     double epoch
     double deadline       # while half-closed
@@ -54,19 +56,23 @@ cdef struct stream_state:
     stream_links links[2]
 
 
+cdef struct stream_entry:
+    uint32_t id
+    uint32_t credit       # never more than a window, nor are both together
+    uint32_t unread
+    bint has_ended        # in either direction: data frames need a closer look
+    stream_state* stream
+
+
 cdef struct stream_list:
     stream_state* first
     stream_state* last
 
 
-cdef struct stream_slot:
-    uint32_t id
-    stream_state* stream
-
-
 # Open addressing with linear probing; never more than half full, no tombstones.
 cdef struct stream_table:
-    stream_slot* slots
+    uint32_t* slots
+    stream_entry* entries
     Py_ssize_t mask
     int shift
     Py_ssize_t count
@@ -77,83 +83,111 @@ cdef inline Py_ssize_t home_slot(const stream_table* table, uint32_t id) noexcep
     return <Py_ssize_t>(<uint32_t>(id * 2654435769U) >> table.shift)
 
 
-cdef inline stream_state* table_find(
+cdef inline stream_entry* table_find(
     const stream_table* table, uint32_t id
 ) noexcept nogil:
     cdef Py_ssize_t pos
+    cdef stream_entry* entry
     if table.slots == NULL:
         return NULL
     pos = home_slot(table, id)
-    while table.slots[pos].stream != NULL:
-        if table.slots[pos].id == id:
-            return table.slots[pos].stream
+    while table.slots[pos]:
+        entry = &table.entries[table.slots[pos] - 1]
+        if entry.id == id:
+            return entry
         pos = (pos + 1) & table.mask
     return NULL
 
 
-cdef inline void table_place(stream_table* table, stream_state* stream) noexcept nogil:
-    cdef Py_ssize_t pos = home_slot(table, stream.id)
-    while table.slots[pos].stream != NULL:
+cdef inline void table_place(stream_table* table, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t pos = home_slot(table, table.entries[index].id)
+    while table.slots[pos]:
         pos = (pos + 1) & table.mask
-    table.slots[pos].id = stream.id
-    table.slots[pos].stream = stream
+    table.slots[pos] = <uint32_t>(index + 1)
 
 
-cdef inline int table_resize(stream_table* table, int bits) except -1 nogil:
-    cdef stream_slot* old = table.slots
-    cdef Py_ssize_t size = table.mask + 1 if old != NULL else 0
-    cdef Py_ssize_t pos
-    cdef stream_slot* slots = <stream_slot*>calloc(<size_t>1 << bits, sizeof(stream_slot))
+cdef inline int table_resize(stream_table* table, int bits) except -1:
+    cdef Py_ssize_t size = <Py_ssize_t>1 << bits
+    cdef Py_ssize_t index
+    cdef stream_entry* entries
+    cdef uint32_t* slots = <uint32_t*>calloc(size, sizeof(uint32_t))
     if slots == NULL:
-        with gil:
-            raise MemoryError
+        raise MemoryError
+    entries = <stream_entry*>realloc(table.entries, size // 2 * sizeof(stream_entry))
+    if entries == NULL:
+        free(slots)
+        raise MemoryError
+    free(table.slots)
     table.slots = slots
-    table.mask = (<Py_ssize_t>1 << bits) - 1
+    table.entries = entries
+    table.mask = size - 1
     table.shift = 32 - bits
-    for pos in range(size):
-        if old[pos].stream != NULL:
-            table_place(table, old[pos].stream)
-    free(old)
+    for index in range(table.count):
+        table_place(table, index)
     return 0
 
 
-cdef inline stream_state* table_add(stream_table* table, uint32_t id) except NULL:
-    """A zeroed stream under an id that is not in the table."""
+cdef inline stream_entry* table_add(stream_table* table, uint32_t id) except NULL:
+    """A zeroed entry and stream under an id that is not in the table."""
     cdef stream_state* stream
+    cdef stream_entry* entry
     if table.slots == NULL:
         table_resize(table, MIN_BITS)
-    elif (table.count + 1) * 2 > table.mask + 1:
+    elif table.count * 2 > table.mask:
         table_resize(table, 33 - table.shift)
     stream = <stream_state*>calloc(1, sizeof(stream_state))
     if stream == NULL:
         raise MemoryError
     stream.id = id
-    table_place(table, stream)
+    stream.index = <uint32_t>table.count
+    entry = &table.entries[table.count]
+    entry.id = id
+    entry.credit = entry.unread = 0
+    entry.has_ended = False
+    entry.stream = stream
+    table_place(table, table.count)
     table.count += 1
-    return stream
+    return entry
 
 
-cdef inline void table_remove(stream_table* table, uint32_t id) noexcept nogil:
-    """Empty the id's slot and move up what was pushed past it."""
-    cdef Py_ssize_t pos = home_slot(table, id)
-    cdef Py_ssize_t probe, home
-    while table.slots[pos].id != id or table.slots[pos].stream == NULL:
+cdef inline Py_ssize_t slot_of(const stream_table* table, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t pos = home_slot(table, table.entries[index].id)
+    while table.slots[pos] != <uint32_t>(index + 1):
         pos = (pos + 1) & table.mask
-    table.count -= 1
-    probe = pos
+    return pos
+
+
+cdef inline void table_clear(stream_table* table) noexcept nogil:
+    free(table.slots)
+    free(table.entries)
+    table.slots = NULL
+    table.entries = NULL
+    table.count = 0
+
+
+cdef inline void table_remove(stream_table* table, stream_state* stream) noexcept nogil:
+    """Take the stream out; the caller frees it."""
+    cdef Py_ssize_t index = stream.index
+    cdef Py_ssize_t pos = slot_of(table, index)
+    cdef Py_ssize_t probe = pos
+    cdef Py_ssize_t home
     while True:
+        # Move up what was pushed past the slot that becomes empty.
         probe = (probe + 1) & table.mask
-        if table.slots[probe].stream == NULL:
+        if not table.slots[probe]:
             break
-        home = home_slot(table, table.slots[probe].id)
+        home = home_slot(table, table.entries[table.slots[probe] - 1].id)
         if ((probe - home) & table.mask) >= ((probe - pos) & table.mask):
             table.slots[pos] = table.slots[probe]
             pos = probe
-    table.slots[pos].stream = NULL
-    table.slots[pos].id = 0
+    table.slots[pos] = 0
+    table.count -= 1
     if not table.count:
-        free(table.slots)
-        table.slots = NULL
+        table_clear(table)
+    elif index != table.count:
+        table.slots[slot_of(table, table.count)] = <uint32_t>(index + 1)
+        table.entries[index] = table.entries[table.count]
+        table.entries[index].stream.index = <uint32_t>index
 
 
 cdef inline void list_append(

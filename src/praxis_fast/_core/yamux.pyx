@@ -16,8 +16,9 @@ cimport cython
 
 from praxis_fast._core.endian cimport load_be16, load_be32, store_be16, store_be32
 from praxis_fast._core.stream_table cimport (
-    HALF_CLOSED, READY, chunk, chunk_add, chunks_trim, list_append, list_remove,
-    stream_list, stream_state, stream_table, table_add, table_find, table_remove
+    HALF_CLOSED, READY, chunk, chunk_add, chunks_trim, home_slot, list_append,
+    list_remove, stream_entry, stream_list, stream_state, stream_table, table_add, table_clear,
+    table_find, table_remove
 )
 
 from collections import OrderedDict
@@ -66,8 +67,20 @@ cdef enum:
     COPY_BELOW = 256
     COPY_BELOW_UNREAD = 16384
     MUCH_UNREAD = 262144
+    # Entries of more streams than this leave the nearest memory between messages.
+    MANY_STREAMS = 512
 
 cdef int64_t MAX_UINT32 = 0xFFFFFFFF
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define praxis_prefetch(address) __builtin_prefetch(address)
+    #else
+    #define praxis_prefetch(address) ((void)(address))
+    #endif
+    """
+    void prefetch "praxis_prefetch"(const void*) noexcept nogil
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** text, Py_ssize_t size) except -1
@@ -109,6 +122,24 @@ cdef inline uint8_t* put_header(
     store_be32(p + 4, stream_id)
     store_be32(p + 8, length)
     return p + HEADER_SIZE
+
+
+cdef inline void fetch_ahead(
+    const stream_table* table, const uint8_t* p, const uint8_t* end
+) noexcept nogil:
+    """Bring near what the next two frames will look up, while this one is handled."""
+    cdef int64_t body = load_be32(p + 8) if p[1] == DATA else 0
+    cdef uint32_t slot
+    if end - p - 2 * HEADER_SIZE < body:
+        return
+    p += HEADER_SIZE + body
+    # Asked for one frame ago. A neighbour's entry, or none, does no harm.
+    slot = table.slots[home_slot(table, load_be32(p + 4))]
+    prefetch(&table.entries[slot])
+    body = load_be32(p + 8) if p[1] == DATA else 0
+    if end - p - 2 * HEADER_SIZE >= body:
+        p += HEADER_SIZE + body
+        prefetch(&table.slots[home_slot(table, load_be32(p + 4))])
 
 
 cdef bytes make_frame(uint8_t kind, uint16_t flags, uint32_t stream_id, uint32_t length):
@@ -419,7 +450,7 @@ cdef class YamuxSession:
     cdef uint8_t _header[HEADER_SIZE]
     cdef int _header_size
     cdef int64_t _body_left
-    cdef stream_state* _body_stream
+    cdef uint32_t _body_id
     cdef bint _body_fin
     cdef bucket _control
     cdef bucket _reset_bucket
@@ -427,7 +458,7 @@ cdef class YamuxSession:
     cdef int64_t _dropped
     # streams
     cdef stream_table _streams
-    cdef stream_state* _latest
+    cdef stream_entry* _latest
     cdef int64_t _next_id
     cdef int64_t _highest
     cdef object _skipped
@@ -459,7 +490,8 @@ cdef class YamuxSession:
 
     def __cinit__(self):
         self._streams.slots = NULL
-        self._body_stream = self._latest = NULL
+        self._streams.entries = NULL
+        self._latest = NULL
 
     def __init__(
         self,
@@ -504,17 +536,12 @@ cdef class YamuxSession:
         self._free_streams()
 
     cdef void _free_streams(self) noexcept:
-        cdef Py_ssize_t pos
-        if self._streams.slots == NULL:
-            return
-        for pos in range(self._streams.mask + 1):
-            if self._streams.slots[pos].stream != NULL:
-                self._free_queue(self._streams.slots[pos].stream)
-                free(self._streams.slots[pos].stream)
-        free(self._streams.slots)
-        self._streams.slots = NULL
-        self._streams.count = 0
-        self._body_stream = self._latest = NULL
+        cdef Py_ssize_t index
+        for index in range(self._streams.count):
+            self._free_queue(self._streams.entries[index].stream)
+            free(self._streams.entries[index].stream)
+        table_clear(&self._streams)
+        self._latest = NULL
 
     cdef void _free_queue(self, stream_state* stream) noexcept:
         cdef Py_ssize_t pos
@@ -601,12 +628,10 @@ cdef class YamuxSession:
         return self._take_events()
 
     cdef list _stream_ids(self):
-        cdef Py_ssize_t pos
+        cdef Py_ssize_t index
         cdef list found = []
-        if self._streams.slots != NULL:
-            for pos in range(self._streams.mask + 1):
-                if self._streams.slots[pos].stream != NULL:
-                    found.append(self._streams.slots[pos].id)
+        for index in range(self._streams.count):
+            found.append(self._streams.entries[index].id)
         found.sort()
         return found
 
@@ -623,6 +648,8 @@ cdef class YamuxSession:
                 self._on_body(data, p, size)
                 p += size
             elif not self._header_size and end - p >= HEADER_SIZE:
+                if self._streams.count > MANY_STREAMS:
+                    fetch_ahead(&self._streams, p, end)
                 self._on_header(p)
                 p += HEADER_SIZE
             else:
@@ -640,7 +667,7 @@ cdef class YamuxSession:
         cdef uint32_t flags = load_be16(header + 2)
         cdef uint32_t stream_id = load_be32(header + 4)
         cdef uint32_t length = load_be32(header + 8)
-        cdef stream_state* stream
+        cdef stream_entry* entry
         if header[0] != VERSION:
             raise YamuxError(f"frame of version {header[0]}, expected {VERSION}")
         if kind > GO_AWAY:
@@ -653,15 +680,16 @@ cdef class YamuxSession:
             return self._on_ping(flags, length)
         if kind == GO_AWAY:
             return self._on_go_away(length)
-        stream = self._latest
-        if stream == NULL or stream.id != stream_id:
-            stream = table_find(&self._streams, stream_id)
-            self._latest = stream
-        if stream != NULL and kind == DATA and not flags and length:
-            self._judge_body(flags, stream_id, stream, length)
-            self._body_left = length
-            return self._on_announced(False, stream, length)
-        return self._on_stream_frame(kind, flags, stream_id, length, stream)
+        entry = self._latest
+        if entry == NULL or entry.id != stream_id:
+            entry = self._latest = table_find(&self._streams, stream_id)
+        if entry == NULL:
+            return self._on_stream_frame(kind, flags, stream_id, length, NULL)
+        if kind != DATA or flags or entry.has_ended or not 0 < length <= entry.credit:
+            return self._on_stream_frame(kind, flags, stream_id, length, entry.stream)
+        # Plain data, nearly all frames there are: the stream itself is not touched.
+        self._body_left = length
+        return self._charge(False, entry, length)
 
     cdef int _on_stream_frame(
         self,
@@ -675,7 +703,7 @@ cdef class YamuxSession:
         cdef bint is_news = flags & SYN or body > 0
         self._judge_body(flags, stream_id, stream, body)
         self._body_left = body
-        self._body_stream = NULL
+        self._body_id = 0
         if flags & SYN:
             stream = self._on_syn(stream_id, stream)
             if stream == NULL:
@@ -706,7 +734,7 @@ cdef class YamuxSession:
         """Refuse a body before it comes and before anything is made for it."""
         cdef int64_t limit
         if stream != NULL:
-            limit = stream.credit
+            limit = self._entry(stream).credit
         elif flags & SYN:
             limit = INITIAL_WINDOW
         else:
@@ -774,44 +802,44 @@ cdef class YamuxSession:
         """Charge a body that is about to come."""
         if stream.fin_received:
             raise YamuxError(f"data on stream {stream.id} after its end")
-        stream.credit -= size
-        stream.unread += size
-        self._unread += size
-        self._body_stream = stream
-        self._body_fin = is_last
         if stream.fin_sent:
             self._wait_for_end(stream)
-        if self._unread > self._max_unread:
-            self._reset_greediest()
-        return 0
+        return self._charge(is_last, self._entry(stream), size)
+
+    cdef inline int _charge(
+        self, bint is_last, stream_entry* entry, uint32_t size
+    ) except -1:
+        entry.credit -= size
+        entry.unread += size
+        self._unread += size
+        self._body_id = entry.id
+        self._body_fin = is_last
+        return self._reset_greediest() if self._unread > self._max_unread else 0
 
     cdef int _reset_greediest(self) except -1:
         """Reset the stream that is read least, the lowest id of several."""
-        cdef Py_ssize_t pos
-        cdef stream_state* stream
-        cdef stream_state* greediest = NULL
-        for pos in range(self._streams.mask + 1):
-            stream = self._streams.slots[pos].stream
-            if stream == NULL:
-                continue
-            if greediest == NULL or stream.unread > greediest.unread or (
-                stream.unread == greediest.unread and stream.id < greediest.id
+        cdef stream_entry* greediest = self._streams.entries
+        cdef stream_entry* entry
+        cdef Py_ssize_t index
+        for index in range(self._streams.count):
+            entry = &self._streams.entries[index]
+            if entry.unread > greediest.unread or (
+                entry.unread == greediest.unread and entry.id < greediest.id
             ):
-                greediest = stream
+                greediest = entry
         self._events.append(StreamReset(greediest.id))
-        return self._reset(greediest)
+        return self._reset(greediest.stream)
 
     cdef inline int _on_body(
         self, bytes data, const uint8_t* p, Py_ssize_t size
     ) except -1:
-        cdef stream_state* stream = self._body_stream
         cdef DataReceived event
         cdef View view
         self._body_left -= size
-        if stream == NULL:
+        if not self._body_id:
             return 0
         event = DataReceived.__new__(DataReceived)
-        event.stream_id = stream.id
+        event.stream_id = self._body_id
         if size < (COPY_BELOW_UNREAD if self._unread > MUCH_UNREAD else COPY_BELOW):
             event.data = PyBytes_FromStringAndSize(<const char*>p, size)
         else:
@@ -821,10 +849,8 @@ cdef class YamuxSession:
             view._size = size
             event.data = view
         self._events.append(event)
-        if not self._body_left:
-            self._body_stream = NULL
-            if self._body_fin:
-                self._on_fin(stream)
+        if not self._body_left and self._body_fin:
+            self._on_fin(self._find(self._body_id))
         return 0
 
     cdef int _on_credit(self, stream_state* stream, uint32_t size) except -1:
@@ -847,7 +873,7 @@ cdef class YamuxSession:
         cdef StreamClosed event
         if stream.fin_received:
             return 0
-        stream.fin_received = True
+        stream.fin_received = self._entry(stream).has_ended = True
         list_remove(&self._half_closed, stream, HALF_CLOSED)
         event = StreamClosed.__new__(StreamClosed)
         event.stream_id = stream.id
@@ -939,10 +965,19 @@ cdef class YamuxSession:
         return ""
 
     cdef stream_state* _add_stream(self, uint32_t stream_id) except NULL:
-        cdef stream_state* stream = table_add(&self._streams, stream_id)
-        stream.window = stream.credit = stream.send_window = INITIAL_WINDOW
+        cdef stream_entry* entry
+        cdef stream_state* stream
+        self._latest = NULL
+        entry = table_add(&self._streams, stream_id)
+        stream = entry.stream
+        entry.credit = INITIAL_WINDOW
+        stream.window = stream.send_window = INITIAL_WINDOW
         stream.epoch = self._now
         return stream
+
+    cdef inline stream_entry* _entry(self, const stream_state* stream) noexcept:
+        """The stream's entry, until streams come or go."""
+        return &self._streams.entries[stream.index]
 
     def accept_stream(self, int64_t stream_id):
         """Take the peer's stream off the count of those not yet accepted."""
@@ -991,25 +1026,27 @@ cdef class YamuxSession:
     def consume(self, int64_t stream_id, int64_t size):
         """Say that the reader took `size` bytes; the peer may send as many again."""
         cdef stream_state* stream = self._live(stream_id)
+        cdef stream_entry* entry
         cdef int64_t due
         if stream == NULL:
             return
-        if not 0 <= size <= stream.unread:
+        entry = self._entry(stream)
+        if not 0 <= size <= entry.unread:
             raise UsageError(
                 f"consumed {size} bytes of stream {stream_id}, "
-                f"{stream.unread} are unread"
+                f"{entry.unread} are unread"
             )
-        stream.unread -= size
+        entry.unread -= <uint32_t>size
         self._unread -= size
         if stream.fin_received:
             self._finish(stream)
             return
-        due = stream.window - stream.credit - stream.unread
+        due = stream.window - entry.credit - entry.unread
         if due * 2 < stream.window:
             return
         due += self._grow(stream)
         stream.epoch = self._now
-        stream.credit += due
+        entry.credit += <uint32_t>due
         if not stream.update:
             self._owe(stream, HEADER_SIZE)
         stream.update += due
@@ -1050,9 +1087,11 @@ cdef class YamuxSession:
         return self._drop(stream)
 
     cdef inline stream_state* _find(self, int64_t stream_id) noexcept:
+        cdef stream_entry* entry
         if not 0 <= stream_id <= MAX_UINT32:
             return NULL
-        return table_find(&self._streams, <uint32_t>stream_id)
+        entry = table_find(&self._streams, <uint32_t>stream_id)
+        return NULL if entry == NULL else entry.stream
 
     cdef inline stream_state* _live(self, int64_t stream_id) noexcept:
         return NULL if self._is_closed else self._find(stream_id)
@@ -1065,28 +1104,27 @@ cdef class YamuxSession:
 
     cdef inline int _finish(self, stream_state* stream) except -1:
         """Forget a stream that both sides closed and the reader has emptied."""
-        if stream.fin_received and stream.fin_sent and not stream.unread:
+        if stream.fin_received and stream.fin_sent and not self._entry(stream).unread:
             self._drop(stream)
         return 0
 
     cdef int _drop(self, stream_state* stream) except -1:
         """Forget a stream and give back all that it held."""
-        table_remove(&self._streams, stream.id)
+        self._unread -= self._entry(stream).unread
+        table_remove(&self._streams, stream)
+        self._latest = NULL
         list_remove(&self._ready, stream, READY)
         list_remove(&self._half_closed, stream, HALF_CLOSED)
         if self._stalled:
             self._stalled.pop(stream.id, None)
-        if self._body_stream == stream:
-            self._body_stream = NULL
-        if self._latest == stream:
-            self._latest = NULL
+        if self._body_id == stream.id:
+            self._body_id = 0
         if stream.is_inbound:
             self._inbound -= 1
         else:
             self._outbound -= 1
         self._backlog -= not stream.is_accepted
         self._unacked -= not stream.is_acked
-        self._unread -= stream.unread
         self._growth -= stream.window - INITIAL_WINDOW
         self._queued -= stream.queued
         self._pending -= stream.owed
@@ -1167,7 +1205,7 @@ cdef class YamuxSession:
         if stream.owed:
             list_append(&self._ready, stream, READY)
         if is_end:
-            stream.fin_sent = True
+            stream.fin_sent = self._entry(stream).has_ended = True
             if not stream.fin_received:
                 self._wait_for_end(stream)
             # _drop takes what is still owed off the pending bytes: nothing, here.
@@ -1301,24 +1339,20 @@ cdef class YamuxSession:
 
     cdef int _close(self, bytes last_words) except -1:
         """Be dead; only the streams' names are kept, for `receive_eof`."""
-        cdef Py_ssize_t pos
-        cdef stream_state* stream
+        cdef Py_ssize_t index
         self._is_closed = True
         self._last_words = last_words
         self._pending = len(last_words)
         self._queued = 0
-        if self._streams.slots != NULL:
-            for pos in range(self._streams.mask + 1):
-                stream = self._streams.slots[pos].stream
-                if stream != NULL:
-                    self._free_queue(stream)
+        for index in range(self._streams.count):
+            self._free_queue(self._streams.entries[index].stream)
         self._pongs.clear()
         self._resets.clear()
         self._stalled.clear()
         self._skipped.clear()
         self._ready.first = self._ready.last = NULL
         self._half_closed.first = self._half_closed.last = NULL
-        self._body_stream = NULL
+        self._body_id = 0
         return 0
 
 
