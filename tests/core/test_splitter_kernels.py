@@ -41,6 +41,9 @@ FOUND = [
     for toolchain in TOOLCHAINS
     if all(shutil.which(command[0]) for command in toolchain if command)
 ]
+every_toolchain = pytest.mark.parametrize(
+    ("compiler", "runner"), FOUND, ids=lambda command: "-".join(command[:1])
+)
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror"]
 
 # Around one lane, a pair of them, the 256 bytes of a long string, and a batch.
@@ -237,7 +240,7 @@ def run(*command: object) -> str:
 )
 @pytest.mark.parametrize("source", sorted(SOURCES.glob("*.c")), ids=lambda p: p.name)
 def test_kernels_compile_without_a_warning(
-    compiler: list[str], _runner: list[str], source: Path
+    compiler: list[str], runner: list[str], source: Path
 ) -> None:
     assert run(*compiler, *WARNINGS, "-O2", "-fsyntax-only", source) == ""
 
