@@ -90,9 +90,10 @@ class EventSocket(asyncio.Protocol):
     # what the broadcast calls
 
     def deliver(self, data: bytes) -> bool:
-        """Write frames; False when the kernel has not taken all of them yet."""
-        if not self._inbound.is_open:
-            return True
+        """Write frames; False when the kernel has not taken all of them yet.
+
+        Not called any more once the closing handshake has begun (`leave`).
+        """
         self._transport.write(data)
         if self.is_paused:
             self._owed += len(data)
