@@ -235,9 +235,7 @@ def run(*command: object) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("compiler", "_runner"), FOUND, ids=lambda part: "-".join(part[:1])
-)
+@every_toolchain
 @pytest.mark.parametrize("source", sorted(SOURCES.glob("*.c")), ids=lambda p: p.name)
 def test_kernels_compile_without_a_warning(
     compiler: list[str], runner: list[str], source: Path
@@ -245,9 +243,7 @@ def test_kernels_compile_without_a_warning(
     assert run(*compiler, *WARNINGS, "-O2", "-fsyntax-only", source) == ""
 
 
-@pytest.mark.parametrize(
-    ("compiler", "runner"), FOUND, ids=lambda part: "-".join(part[:1])
-)
+@every_toolchain
 def test_kernels_equal_the_byte_loop_on_random_inputs(
     compiler: list[str], runner: list[str], tmp_path: Path
 ) -> None:
