@@ -1,5 +1,6 @@
 # Built without bounds checks (the table in setup.py): every offset here is compared with
 # a length first.
+# Long, because events made in the session's own module cost a fifth less per frame.
 """The yamux session, compiled twin; the plain one says how it works and why."""
 
 from cpython.bytes cimport (
