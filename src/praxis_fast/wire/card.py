@@ -6,6 +6,7 @@ One shape serves both Praxis SDKs: every key in the style of each (`peerId` of G
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,12 @@ from praxis_fast.wire.peer_id import PeerID
 # A JSON Schema of a tool counts towards the card's size, not towards this.
 MAX_PARAMETERS: Final = 128
 MAX_CAPABILITIES: Final = 256
+
+# Unix seconds far beyond any clock, and exact in a float.
+MAX_TIMESTAMP: Final = 2**53
+
+# Everything a text is shown with may stumble over; line ends and tabs are none of it.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +138,19 @@ class _Reader:
             return ""
         if not isinstance(value, str):
             raise MessageError(f"{key} is {_kind(value)}, not a text")
-        size = len(value.encode())
+        size = len(value.encode(errors="replace"))
         if size > limit:
             raise MessageError(f"{key} of {size} bytes, limit {limit}")
+        if _CONTROLS.search(value):
+            raise MessageError(f"{key} has control characters")
         return value
 
     def name(self, message: dict[str, Any], key: str, what: str) -> str:
         name = self.text(message, key, self._limits.max_name)
         if not name:
             raise MessageError(f"{what} without a {key}")
+        if not name.isprintable() or name != name.strip():
+            raise MessageError(f"{what} whose {key} is not one printable line")
         return name
 
     def tools(self, message: dict[str, Any]) -> tuple[ToolSpec, ...]:
@@ -212,14 +223,21 @@ def _capabilities(message: dict[str, Any], reader: _Reader) -> tuple[str, ...]:
 
 
 def _timestamp(message: dict[str, Any], now: float, limits: CardLimits) -> int:
+    """Only a card from the future is refused.
+
+    The Go SDK stamps its card once, when the agent starts: an old one is no replay, and
+    nobody but the peer itself could have sent it here.
+    """
     told = message.get("timestamp")
-    if told is None:
+    if told is None or told == 0:
         return int(now)
     if isinstance(told, bool) or not isinstance(told, (int, float)):
         raise MessageError(f"timestamp is {_kind(told)}, not a number")
-    if abs(told - now) > limits.skew_reject:
+    if not 0 < told < MAX_TIMESTAMP:
+        raise MessageError(f"timestamp is not between 0 and {MAX_TIMESTAMP}")
+    if told - now > limits.skew_reject:
         raise MessageError(
-            f"card is {abs(told - now):.0f} s off, limit {limits.skew_reject:.0f}"
+            f"card is {told - now:.0f} s ahead of us, limit {limits.skew_reject:.0f}"
         )
     return int(told)
 

@@ -17,6 +17,7 @@ METHOD_NOT_FOUND: Final = -32601
 INTERNAL_ERROR: Final = -32603
 
 MAX_ID: Final = 256
+MAX_NAME: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,18 @@ class ToolRequest:
         """A request of either SDK; MessageError when it is none."""
         if not isinstance(message, dict):
             raise MessageError("tool request is not an object")
-        name = message.get("name") or message.get("tool")
-        if not isinstance(name, str):
-            raise MessageError("tool request without a name")
+        name = _name(message)
         arguments = message.get("arguments")
         if arguments is None:
             arguments = {}
         if not isinstance(arguments, dict):
             raise MessageError("arguments of a tool request are not an object")
-        timestamp = message.get("timestamp")
         return cls(
             id=_id(message),
             name=name,
-            arguments=_unwrap(arguments),
-            timestamp=int(timestamp) if isinstance(timestamp, (int, float)) else 0,
+            # Only Go's planner wraps, and Go says `name` alone.
+            arguments=arguments if "tool" in message else _unwrap(arguments),
+            timestamp=_timestamp(message),
         )
 
 
@@ -72,7 +71,17 @@ class ToolReply:
     def to_message(self) -> dict[str, Any]:
         """Go wants content parts and an error object, Python the key `success`."""
         if self.error is not None:
-            return {"id": self.id, "success": False, "error": self.error}
+            text = str(self.error.get("message", ""))
+            return {
+                "id": self.id,
+                "success": False,
+                "error": self.error,
+                # The Go SDK shows its caller nothing but the result.
+                "result": {
+                    "content": [{"type": "text", "text": text}],
+                    "isError": True,
+                },
+            }
         return {
             "id": self.id,
             "success": True,
@@ -100,6 +109,27 @@ class ToolReply:
         if "result" not in message:
             raise MessageError("tool reply with neither result nor error")
         return cls(id=_id(message), result=_value(result))
+
+
+def _name(message: dict[str, Any]) -> str:
+    """The tool's name: `name` in Go, `tool` in Python, the same where both stand."""
+    told = [message[key] for key in ("name", "tool") if message.get(key) is not None]
+    if not told or not all(isinstance(name, str) and name for name in told):
+        raise MessageError("tool request without a name")
+    if told[0] != told[-1]:
+        raise MessageError("tool request with two names")
+    name: str = told[0]
+    if len(name) > MAX_NAME:
+        raise MessageError(f"tool name of {len(name)} characters, limit {MAX_NAME}")
+    return name
+
+
+def _timestamp(message: dict[str, Any]) -> int:
+    """Whole seconds, 0 for what is no time; nothing here depends on it."""
+    told = message.get("timestamp")
+    if isinstance(told, bool) or not isinstance(told, (int, float)):
+        return 0
+    return int(told) if 0 <= told < 2**63 else 0
 
 
 def _id(message: dict[str, Any]) -> str:
