@@ -184,3 +184,11 @@ def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     except IdentifyError:
         return
     assert Identify.decode(message.encode()) == message
+
+
+def test_id_1_long_text_is_refused() -> None:
+    longest = "a" * 1024
+    for number in (3, 5, 6):
+        Identify.decode(encode_bytes(number, longest.encode()))
+        with pytest.raises(IdentifyError, match="1025 characters, limit 1024"):
+            Identify.decode(encode_bytes(number, longest.encode() + b"a"))

@@ -203,7 +203,7 @@ def test_sec_1_endless_refusals_end_with_our_proposals() -> None:
 
 def test_wrong_answer_to_a_proposal_is_an_error() -> None:
     initiator = MultistreamInitiator([ECHO])
-    with pytest.raises(MultistreamError, match="ping.* in answer to"):
+    with pytest.raises(MultistreamError, match="in answer to"):
         initiator.receive_data(lines(HEADER, PING))
 
 

@@ -7,11 +7,14 @@ behind its varint length (libp2p-quirks.md 21); the end of the stream ends it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from praxis_fast.errors import IdentifyError, ProtobufError
 from praxis_fast.limits import IdentifyLimits
 from praxis_fast.wire.protobuf import as_bytes, as_text, encode_bytes, read_fields
+
+if TYPE_CHECKING:
+    from praxis_fast.wire.protobuf import Field
 
 # `Identify` of the specification, and go-libp2p's `signedPeerRecord`.
 PUBLIC_KEY: Final = 1
@@ -21,6 +24,9 @@ OBSERVED_ADDR: Final = 4
 PROTOCOL_VERSION: Final = 5
 AGENT_VERSION: Final = 6
 SIGNED_PEER_RECORD: Final = 8
+
+# Characters in a version or a protocol id; a multistream line can have no more either.
+MAX_TEXT = 1024
 
 # A length below 2**28; no limit on messages can allow more.
 MAX_LENGTH_BYTES = 4
@@ -69,16 +75,25 @@ class Identify:
         try:
             for field in read_fields(data):
                 if field.number in (PROTOCOL_VERSION, AGENT_VERSION):
-                    draft.texts[field.number] = as_text(field)
+                    draft.texts[field.number] = _text(field)
                 elif field.number in (PUBLIC_KEY, OBSERVED_ADDR, SIGNED_PEER_RECORD):
                     draft.blobs[field.number] = as_bytes(field)
                 elif field.number == LISTEN_ADDRS:
                     draft.add_address(as_bytes(field))
                 elif field.number == PROTOCOLS:
-                    draft.add_protocol(as_text(field))
+                    draft.add_protocol(_text(field))
         except ProtobufError as error:
             raise IdentifyError(f"malformed identify message: {error}") from error
         return draft.finish()
+
+
+def _text(field: Field) -> str:
+    text = as_text(field)
+    if len(text) > MAX_TEXT:
+        raise IdentifyError(
+            f"identify text of {len(text)} characters, limit {MAX_TEXT}"
+        )
+    return text
 
 
 class _Draft:

@@ -56,7 +56,9 @@ class CipherState:
             return self._cipher.decrypt(nonce, ciphertext, ad)
         except InvalidTag as error:
             self._is_dead = True
-            raise NoiseError("decryption failed") from error
+            raise NoiseError(
+                f"message of {len(ciphertext)} bytes does not decrypt"
+            ) from error
 
     def _next_nonce(self) -> bytes:
         """§12, ChaChaPoly: 32 zero bits, then the counter, little-endian."""
