@@ -208,6 +208,7 @@ def test_ping_is_answered_with_the_request_s_id(
         ("{}", "a message is an object"),
         ('{"type":5}', "a message is an object"),
         ("[" * 5000, "Invalid JSON format"),
+        ("[" * 200 + "]" * 200, "Invalid JSON format: json nested deeper than"),
         ('{"type":"PING","type":NaN}', "Invalid JSON format"),
         (b"{}", "binary messages are not understood"),
     ],

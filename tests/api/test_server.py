@@ -97,6 +97,20 @@ async def test_close_leaves_no_task_and_no_socket_behind(agent: FakeAgent) -> No
         socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
 
 
+async def test_start_that_fails_leaves_nothing_behind(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no more descriptors")
+
+    monkeypatch.setattr("uvicorn.Server.startup", fail)
+    server = HTTPServer(agent, "127.0.0.1", 0)
+    with pytest.raises(OSError, match="no more descriptors"):
+        await server.start()
+    assert not agent.bus._sinks
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_close_lets_a_request_finish(
     agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

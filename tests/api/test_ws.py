@@ -45,7 +45,7 @@ async def serve(protocol: Any) -> tuple[QuietServer, asyncio.Task[None], str]:
     config = uvicorn.Config(app, ws=protocol, lifespan="off", log_config=None)
     server = QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    await server.is_up.wait()
+    await server.up
     return server, task, f"ws://127.0.0.1:{listener.getsockname()[1]}"
 
 

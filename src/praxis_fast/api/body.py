@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from praxis_fast.api.responses import HTTPError
+from praxis_fast.errors import MessageError
+from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from praxis_fast.limits import HTTPLimits
+    from praxis_fast.limits import HTTPLimits, Limits
 
 
-async def read_object(request: Request, limits: HTTPLimits) -> dict[str, Any]:
+async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
     """The body as a JSON object.
 
     Only `application/json` is taken: a page of another site cannot send that without
@@ -24,10 +24,10 @@ async def read_object(request: Request, limits: HTTPLimits) -> dict[str, Any]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
     if media_type.lower() != "application/json":
         raise HTTPError(415, f"content type {media_type[:128]!r} is not json")
-    body = await _read(request, limits)
+    body = await _read(request, limits.http)
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        value = decode_json(body, limits.json)
+    except MessageError as error:
         raise HTTPError(400, f"body is not valid json: {error}") from None
     if not isinstance(value, dict):
         raise HTTPError(400, "body is not a json object")

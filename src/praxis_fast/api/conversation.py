@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from praxis_fast.errors import MessageError
 from praxis_fast.events.filter import is_glob
 from praxis_fast.events.types import DEFAULT_TYPES, expand, resolve
+from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
+
+    from praxis_fast.limits import JSONLimits
 
 WELCOME: dict[str, Any] = {
     "type": "chatMessage",
@@ -75,7 +77,7 @@ class BadRequestError(Exception):
 class Conversation:
     """Holds which types a client asked for and answers its messages."""
 
-    __slots__ = ("_is_default", "_known", "_max_filters", "_now", "_types")
+    __slots__ = ("_is_default", "_known", "_limits", "_max_filters", "_now", "_types")
 
     def __init__(
         self,
@@ -84,7 +86,9 @@ class Conversation:
         known: Callable[[], Set[str]] = frozenset,
         now: Callable[[], str] = str,
         max_filters: int = 256,
+        limits: JSONLimits | None = None,
     ) -> None:
+        self._limits = limits
         self._types: Set[str] = types
         self._is_default = True
         self._known = known
@@ -110,8 +114,8 @@ class Conversation:
         if isinstance(message, bytes):
             raise BadRequestError("binary messages are not understood, send JSON text")
         try:
-            request = orjson.loads(message)
-        except orjson.JSONDecodeError as error:
+            request = decode_json(message.encode(), self._limits)
+        except MessageError as error:
             raise BadRequestError(f"Invalid JSON format: {error}") from None
         if not isinstance(request, dict) or not isinstance(request.get("type"), str):
             raise BadRequestError('a message is an object with a text "type"')

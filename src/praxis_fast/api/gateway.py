@@ -110,6 +110,7 @@ class EventGateway:
             known=self._known_types,
             now=utc_now,
             max_filters=self.limits.websocket.max_filters,
+            limits=self.limits.json,
         )
         inbound = Inbound(self.limits.websocket, now)
         client = EventSocket(

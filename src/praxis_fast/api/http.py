@@ -99,7 +99,7 @@ class AgentRoutes:
         return self._listing("tools", tools, local=own)
 
     async def _connect(self, request: Request) -> JSONResponse:
-        body = await read_object(request, self._limits.http)
+        body = await read_object(request, self._limits)
         addr = text_field(body, "multiaddr", "addr")
         if not addr:
             raise HTTPError(400, "multiaddr is missing")
@@ -107,7 +107,7 @@ class AgentRoutes:
         return JSONResponse({"status": "connected", "peer_id": str(peer_id)})
 
     async def _tool(self, request: Request) -> JSONResponse:
-        body = await read_object(request, self._limits.http)
+        body = await read_object(request, self._limits)
         name = text_field(body, "tool", "name", "tool_name")
         if not name:
             raise HTTPError(400, "tool is missing")

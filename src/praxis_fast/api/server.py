@@ -34,7 +34,7 @@ class QuietServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.is_up = asyncio.Event()
+        self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,7 +44,7 @@ class QuietServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         await super().startup(sockets)
-        self.is_up.set()
+        self.up.set_result(None)
 
 
 class HTTPServer:
@@ -116,11 +116,11 @@ class HTTPServer:
         )
         self._server = QuietServer(self._config(self._gateway))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
-        up = asyncio.create_task(self._server.is_up.wait())
-        await asyncio.wait({up, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if not up.done():
-            up.cancel()
-            await self._task
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait({self._server.up, self._task}, return_when=first)
+        if self._task.done():
+            listener.close()
+            await self.close()
 
     async def close(self) -> None:
         """Say goodbye to every client, finish requests, and leave nothing behind."""
@@ -128,7 +128,7 @@ class HTTPServer:
         self._server = self._task = self._gateway = None
         if server is None or task is None or gateway is None:
             return
-        for listener in server.servers:
+        for listener in getattr(server, "servers", ()):
             listener.close()
         # Before uvicorn waits for its connections, or it would wait for ours in vain.
         await gateway.close()
