@@ -7,6 +7,8 @@ py-libp2p, go-yamux and rust-yamux behave.
 from __future__ import annotations
 
 import inspect
+import sys
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,6 +151,47 @@ def test_what_was_given_may_change_after_send_data(backend: Any) -> None:
     session.send_data(1, buf)
     buf[:] = b"after!"
     assert sent(session) == [Frame(DATA, 0, 1, 6, b"before")]
+
+
+def test_slices_of_bytes_are_kept_and_not_copied(backend: Any) -> None:
+    session = with_stream(backend)
+    body = bytes(range(200))
+    held = sys.getrefcount(body)
+    with memoryview(body) as whole:
+        assert session.send_data(1, whole[10:20]) == 10
+    assert sys.getrefcount(body) == held + 1
+    assert sent(session) == [Frame(DATA, 0, 1, 10, body[10:20])]
+    assert sys.getrefcount(body) == held
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        memoryview(array("I", [1, 2, 3])),
+        memoryview(bytearray(12)).cast("B", (3, 4)),
+        memoryview(bytes(12)).cast("H"),
+        array("d", [0.5]),
+    ],
+)
+def test_any_flat_buffer_is_taken_as_its_bytes(backend: Any, given: Any) -> None:
+    raw = memoryview(given).tobytes()
+    session = with_stream(backend)
+    assert session.send_data(1, given) == len(raw)
+    assert sent(session) == [Frame(DATA, 0, 1, len(raw), raw)]
+    packed = array("B", ping(5))
+    assert session.receive_data(packed) == [backend.PingReceived(5)]
+
+
+def test_buffers_that_are_gone_or_not_flat_are_refused(backend: Any) -> None:
+    session = with_stream(backend)
+    gone = memoryview(bytes(5))
+    gone.release()
+    for method in (session.receive_data, lambda data: session.send_data(1, data)):
+        with pytest.raises(ValueError, match="released"):
+            method(gone)
+        with pytest.raises(TypeError, match="C-contiguous"):
+            method(memoryview(bytes(6))[::2])
+    assert session.pending_out == 0
 
 
 def test_streams_take_turns_when_all_have_data(backend: Any) -> None:

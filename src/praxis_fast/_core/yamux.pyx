@@ -88,6 +88,9 @@ cdef extern from "Python.h":
     PyObject* new_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
     char* text_of "PyBytes_AS_STRING"(PyObject*)
     Py_ssize_t size_of "PyBytes_GET_SIZE"(PyObject*)
+    bint PyMemoryView_Check(object)
+    Py_buffer* buffer_of "PyMemoryView_GET_BUFFER"(object)
+    int PyBuffer_IsContiguous(const Py_buffer*, char order)
 
 
 cdef struct bucket:
@@ -141,6 +144,10 @@ cdef inline void fetch_ahead(
     if end - p - 2 * HEADER_SIZE >= body:
         p += HEADER_SIZE + body
         prefetch(&table.slots[home_slot(table, load_be32(p + 4))])
+
+
+cdef inline bint is_flat(const Py_buffer* view) noexcept:
+    return view.ndim == 1 and view.itemsize == 1 and PyBuffer_IsContiguous(view, b"C")
 
 
 cdef bytes make_frame(uint8_t kind, uint16_t flags, uint32_t stream_id, uint32_t length):
@@ -990,20 +997,27 @@ cdef class YamuxSession:
     def send_data(self, int64_t stream_id, data):
         """Queue what window and session have room for; returns how many bytes.
 
-        `bytes` are kept as they are, other buffers copied once, only what is taken.
+        `bytes` and slices of them are kept as they are, other buffers copied once, only
+        what is taken.
         """
         cdef stream_state* stream = self._live(stream_id)
         cdef int64_t room, size, given
+        cdef const uint8_t* start
         cdef chunk* piece
         if stream == NULL:
             raise StreamResetError(f"stream {stream_id} is gone")
         if stream.fin_due:
             raise UsageError(f"stream {stream_id} is closed for writing")
-        if not PyBytes_CheckExact(data):
-            data = memoryview(data).cast("B")
-            given = len(data)
-        else:
+        if PyBytes_CheckExact(data):
+            start = <const uint8_t*>PyBytes_AS_STRING(data)
             given = PyBytes_GET_SIZE(data)
+        else:
+            if not PyMemoryView_Check(data):
+                data = memoryview(data)
+            given = data.nbytes  # raises when it was released
+            if not is_flat(buffer_of(data)):
+                data = data.cast("B")
+            start = <const uint8_t*>buffer_of(data).buf
         room = self._max_outbound - self._queued
         size = min(given, stream.send_window, room)
         if size < given and size == room:
@@ -1011,11 +1025,16 @@ cdef class YamuxSession:
         if not size:
             return 0
         if not PyBytes_CheckExact(data):
-            data = data[:size].tobytes()
+            owner = data.obj
+            if PyBytes_CheckExact(owner):
+                data = owner
+            else:
+                data = PyBytes_FromStringAndSize(<const char*>start, <Py_ssize_t>size)
+                start = <const uint8_t*>PyBytes_AS_STRING(data)
         piece = chunk_add(stream)
         Py_INCREF(data)
         piece.owner = <PyObject*>data
-        piece.data = <const uint8_t*>PyBytes_AS_STRING(data)
+        piece.data = start
         piece.size = <Py_ssize_t>size
         room = frames(stream.queued + size) - frames(stream.queued)
         stream.queued += size

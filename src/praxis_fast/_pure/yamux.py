@@ -630,7 +630,8 @@ class YamuxSession:
     def send_data(self, stream_id: int, data: Buffer) -> int:
         """Queue what window and session have room for; returns how many bytes.
 
-        `bytes` are kept as they are, other buffers copied once, only what is taken.
+        `bytes` and slices of them are kept as they are, other buffers copied once, only
+        what is taken.
         """
         stream = self._live(stream_id)
         if stream is None:
@@ -644,9 +645,8 @@ class YamuxSession:
             self._stalled[stream_id] = None
         if not size:
             return 0
-        stream.queue.append(
-            view[:size] if type(data) is bytes else view[:size].tobytes()
-        )
+        piece = view[:size]
+        stream.queue.append(piece if type(view.obj) is bytes else piece.tobytes())
         headers = _frames(stream.queued + size) - _frames(stream.queued)
         stream.queued += size
         self._queued += size
