@@ -54,15 +54,32 @@ PAUSE_BETWEEN_CALLS = 5.0
 def run_demo(seconds: float) -> int:
     """Run it for about so many seconds; 0 when everything happened that should."""
     try:
-        return asyncio.run(_run(seconds))
+        return asyncio.run(_until_terminated(seconds))
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
 
 
-async def _run(seconds: float) -> int:
+async def _until_terminated(seconds: float) -> int:
+    """SIGTERM ends it as Ctrl-C does; the agents must not outlive us."""
+    playing = asyncio.create_task(play(seconds))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, playing.cancel)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        if playing.cancelled() and not _is_cancelled():
+            return 128 + signal.SIGTERM
+        raise
+
+
+def _is_cancelled() -> bool:
+    """Whether the task at hand is to end: Ctrl-C."""
     task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return task is not None and task.cancelling() > 0
+
+
+async def play(seconds: float) -> int:
+    """The demo and its verdict: 0 when everything happened that should."""
     with tempfile.TemporaryDirectory(prefix="praxis-fast-demo-") as folder:
         async with AsyncExitStack() as ending:
             demo = Demo(Path(folder), ending)
@@ -163,9 +180,10 @@ class Demo:
 
     async def _start(self, name: str, *options: str) -> AgentProcess:
         # Made before it starts: its first events come before it says who it is.
-        key = PrivateKey.load_or_create(self._folder / name / "identity.key")
+        folder = self._folder / str(len(self._names))
+        key = PrivateKey.load_or_create(folder / name / "identity.key")
         self._names[str(key.peer_id)] = name
-        agent = await AgentProcess.start(name, self._folder, *options)
+        agent = await AgentProcess.start(name, folder, *options)
         self._ending.push_async_callback(agent.stop)
         _say(f"{name} runs: {agent.peer_id}, HTTP at {agent.url}")
         return agent
@@ -178,6 +196,9 @@ class Demo:
             if await self._until("p2p.card_exchange", FIND):
                 return other
             await other.stop()
+            # It comes back as somebody else: found anew, and told of anew.
+            self._names[other.peer_id] = f"{OTHER} of before"
+            self.seen.clear()
             reason = f"multicast brought nothing within {FIND:g} s"
         _say(f"{reason}: using a bootstrap address")
         other = await self._start(OTHER, "--no-mdns", "--bootstrap", watched.p2p[0])
@@ -210,6 +231,8 @@ class Demo:
             click.secho(f"{line}  (an agent that is not of this demo)", dim=True)
             return
         click.secho(line, fg="green")
+        if name != OTHER:
+            return
         self.seen.add(message["type"])
         self._changed.set()
 
