@@ -1,0 +1,107 @@
+"""Contenders measured in turn, and the table of what came out."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Contender", "Row", "Table", "interleave"]
+
+# Shorter samples drown in the clock and in what else the machine does.
+SHORTEST_SAMPLE: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An implementation; `run` works through the corpus once, returns its answer."""
+
+    name: str
+    run: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One contender's seconds per run, one number per round."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds for one run."""
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        """Seconds for the quickest run: what is left when nothing else disturbs."""
+        return min(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Distance between the quartiles as a part of the median."""
+        low, _, high = statistics.quantiles(self.seconds, n=4)
+        return (high - low) / self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows over the same work: so many items, so many bytes."""
+
+    title: str
+    items: int
+    bytes: int
+    rows: tuple[Row, ...]
+
+    def lines(self) -> list[str]:
+        """The table as text; ratios are to the first row."""
+        head = f"{self.title}: {self.items} texts, {self.bytes} bytes"
+        columns = (
+            f"{'':28}{'ns/text':>12}{'GB/s':>9}{'best':>9}{'spread':>8}{'ratio':>9}"
+        )
+        return [head, " " * 28 + names, *map(self._line, self.rows)]
+
+    def _line(self, row: Row) -> str:
+        nanoseconds = row.median / self.items * 1e9
+        speed = self.bytes / row.median / 1e9
+        best = self.bytes / row.best / 1e9
+        ratio = self.rows[0].median / row.median
+        figures = f"{nanoseconds:>12,.1f}{speed:>9.3f}{best:>9.3f}"
+        return f"  {row.name:26}{figures}{row.spread:>8.1%}{ratio:>8.1f}x"
+
+
+def interleave(
+    contenders: Sequence[Contender],
+    *,
+    rounds: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Row, ...]:
+    """Measure all contenders in turn, round after round, in one run."""
+    repeats = [_repeats(contender, clock) for contender in contenders]
+    seconds: list[list[float]] = [[] for _ in contenders]
+    for _ in range(rounds):
+        for contender, times, samples in zip(contenders, repeats, seconds, strict=True):
+            samples.append(_sample(contender, times, clock))
+    return tuple(
+        Row(contender.name, tuple(samples))
+        for contender, samples in zip(contenders, seconds, strict=True)
+    )
+
+
+def _repeats(contender: Contender, clock: Callable[[], float]) -> int:
+    """How many runs make a sample; the first one also warms up."""
+    _sample(contender, 1, clock)
+    once = _sample(contender, 1, clock)
+    return max(1, round(SHORTEST_SAMPLE / max(once, 1e-9)))
+
+
+def _sample(contender: Contender, times: int, clock: Callable[[], float]) -> float:
+    run = contender.run
+    start = clock()
+    for _ in range(times):
+        run()
+    return (clock() - start) / times
