@@ -60,9 +60,7 @@ class Table:
     def lines(self) -> list[str]:
         """The table as text; ratios are to the first row."""
         head = f"{self.title}: {self.items} texts, {self.bytes} bytes"
-        columns = (
-            f"{'':28}{'ns/text':>12}{'GB/s':>9}{'best':>9}{'spread':>8}{'ratio':>9}"
-        )
+        names = f"{'ns/text':>12}{'GB/s':>9}{'best':>9}{'spread':>8}{'ratio':>9}"
         return [head, " " * 28 + names, *map(self._line, self.rows)]
 
     def _line(self, row: Row) -> str:
