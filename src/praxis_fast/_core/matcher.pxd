@@ -18,22 +18,20 @@ cdef struct Home:
 
 cdef class Group:
     cdef readonly object filter
-    cdef readonly object keys
     cdef dict members
     # The fan-out keeps its log of the group here, so that publishing looks nothing up.
     cdef object log
-    cdef object identity
+    cdef Py_hash_t hash
     cdef bint is_alive
     cdef bint has_failed
     cdef uint64_t stamp
-    # Every term the filter names: owned by `terms`, borrowed in the C array, which is
-    # cut into types, sources, tasks, peers, required and excluded tags by `ends`.
-    cdef tuple terms
+    # Every term the filter names (owned), cut into types, sources, tasks, peers,
+    # required and excluded tags by `ends`.
     cdef void **wanted
+    cdef int32_t wanted_count
     cdef int32_t[6] ends
     cdef Home *homes
     cdef int32_t home_count
     cdef int home_section
-    cdef int home_required
     cdef int min_priority
     cdef int rank

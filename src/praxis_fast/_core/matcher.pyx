@@ -75,7 +75,7 @@ cdef enum:
     ANSWER_WAYS = 4
     MAX_SHAPE = 64
     # Groups in all answers together (8 bytes each).
-    MAX_ANSWERED = 1048576
+    MAX_ANSWERED = 262144
     # Removed groups that answers may keep alive before all answers go.
     MAX_GHOSTS = 1024
 
@@ -145,6 +145,7 @@ cdef bint fits(str pattern, str text) noexcept:
 
 
 @cython.final
+@cython.no_gc
 cdef class Term:
     """One name that filters give, and the groups filed under it."""
 
@@ -220,6 +221,7 @@ cdef class Term:
 
 
 @cython.final
+@cython.no_gc
 cdef class Text:
     """The patterns that fit one text of events, as far as they have been tried."""
 
@@ -316,11 +318,18 @@ cdef class Group:
     def __init__(self, filter, dict members not None):
         self.filter = filter
         self.members = members
-        self.keys = members.keys()
 
     def __dealloc__(self):
+        cdef int32_t i
+        for i in range(self.wanted_count):
+            Py_DECREF(<object> self.wanted[i])
         PyMem_Free(self.wanted)
         PyMem_Free(self.homes)
+
+    @property
+    def keys(self):
+        """The keys of the subscribers."""
+        return self.members.keys()
 
     def __repr__(self):
         return f"<Group of {len(self.members)}: {self.filter!r}>"
@@ -336,7 +345,9 @@ cdef class Matcher:
     """
 
     cdef object on_error
-    cdef dict groups_by_identity
+    # A group, or a list of those whose fields have the same hash.
+    cdef dict groups_by_hash
+    cdef Py_ssize_t group_count
     cdef dict groups_by_key
     # Groups asked one by one, in order of arrival.
     cdef dict asked
@@ -357,6 +368,8 @@ cdef class Matcher:
     cdef void **hits
     cdef Py_ssize_t hit_count
     cdef Py_ssize_t hit_capacity
+    # How many of them are neither tasks nor peers.
+    cdef Py_ssize_t shape_count
     # The groups (owned) that want it.
     cdef PyObject **found
     cdef Py_ssize_t found_count
@@ -373,7 +386,7 @@ cdef class Matcher:
         if self.answers == NULL:
             raise MemoryError()
         self.answer_groups = [None] * (ANSWER_SETS * ANSWER_WAYS)
-        self.groups_by_identity = {}
+        self.groups_by_hash = {}
         self.groups_by_key = {}
         self.asked = {}
         self.types = {}
@@ -407,23 +420,22 @@ cdef class Matcher:
     @property
     def groups(self):
         """How many different filters there are."""
-        return len(self.groups_by_identity)
+        return self.group_count
 
     def add(self, key, filter):
         """The group the subscriber is in from now on; replaces its former filter."""
-        cdef object identity, found
         cdef Group group
+        cdef Fields fields
         hash(key)
-        identity = filter_identity(filter)
-        found = self.groups_by_identity.get(identity)
-        if found is None or self.groups_by_key.get(key) is not found:
+        fields = read_fields(filter)
+        group = self.find_group(fields, filter)
+        if group is None or self.groups_by_key.get(key) is not group:
             self.discard(key)
-            found = self.groups_by_identity.get(identity)
-            group = self.make_group(identity, filter) if found is None else <Group> found
+            if group is None or not group.is_alive:
+                group = self.make_group(fields, filter)
             group.members[key] = None
             self.groups_by_key[key] = group
-            return group
-        return found
+        return group
 
     def discard(self, key):
         """Forget the subscriber; a key that is not there is ignored."""
@@ -443,53 +455,80 @@ cdef class Matcher:
 
     # Groups come and go.
 
-    cdef Group make_group(self, object identity, object filter):
+    cdef Group find_group(self, Fields fields, filter):
+        """The group of an equal filter; fields tell most others apart at once."""
+        cdef Group group
+        found = self.groups_by_hash.get(fields.hash)
+        if found is None:
+            return None
+        for group in tuple(<list> found) if type(found) is list else (found,):
+            if group.filter == filter and group.is_alive:
+                return group
+        return None
+
+    cdef Group make_group(self, Fields fields, filter):
         cdef Group group = Group(filter, {})
-        cdef list sections
-        group.identity = identity
-        group.rank = role_rank(filter.role)
+        group.hash = fields.hash
+        group.rank = role_rank(fields.role)
         group.min_priority = NO_LEAST
-        if filter.min_priority is not None:
-            group.min_priority = max(min(int(filter.min_priority), 32767), -32767)
-        sections = None if filter.overrides_matches else plain_sections(filter)
-        if sections is None:
+        if fields.min_priority is not None:
+            group.min_priority = max(min(int(fields.min_priority), 32767), -32767)
+        if filter.overrides_matches or not fields.make_exact():
             self.asked[group] = None
         else:
-            self.compile(group, sections)
+            self.compile(group, fields)
             self.file(group)
-        group.is_alive = True
-        self.groups_by_identity[identity] = group
+        self.keep_group(group)
         return group
 
+    cdef int keep_group(self, Group group) except -1:
+        found = self.groups_by_hash.get(group.hash)
+        if found is None:
+            self.groups_by_hash[group.hash] = group
+        elif type(found) is list:
+            (<list> found).append(group)
+        else:
+            self.groups_by_hash[group.hash] = [found, group]
+        group.is_alive = True
+        self.group_count += 1
+        return 0
+
     cdef int remove_group(self, Group group) except -1:
-        cdef Term term
+        cdef int32_t i
         group.is_alive = False
+        self.group_count -= 1
         self.unfile(group)
         self.asked.pop(group, None)
-        for term in group.terms or ():
-            self.release(term)
-        del self.groups_by_identity[group.identity]
+        found = self.groups_by_hash[group.hash]
+        if type(found) is list and len(<list> found) > 1:
+            (<list> found).remove(group)
+        else:
+            del self.groups_by_hash[group.hash]
+        for i in range(group.wanted_count):
+            self.release(<Term> group.wanted[i])
         self.ghosts += 1
-        if self.ghosts > MAX_GHOSTS + <Py_ssize_t> len(self.groups_by_identity):
+        if self.ghosts > MAX_GHOSTS + self.group_count:
             self.forget_answers()
         return 0
 
-    cdef int compile(self, Group group, list sections) except -1:
+    cdef int compile(self, Group group, Fields fields) except -1:
         """Turn the names of the filter into terms."""
-        cdef list terms = []
-        cdef Py_ssize_t i
+        cdef Py_ssize_t count = 0
         cdef int section
-        for section in range(SECTIONS):
-            for name in sections[section] or ():
-                terms.append(self.intern(section, name))
-            group.ends[section] = <int32_t> len(terms)
-        group.terms = tuple(terms)
-        group.wanted = <void **> PyMem_Malloc(max(1, len(terms)) * sizeof(void *))
+        cdef Term term
+        for names in fields.sections:
+            count += 0 if names is None else len(names)
+        group.wanted = <void **> PyMem_Malloc(max(1, count) * sizeof(void *))
         if group.wanted == NULL:
             raise MemoryError()
-        for i in range(len(terms)):
-            group.wanted[i] = <void *> group.terms[i]
-        group.home_section = self.choose_home(sections)
+        for section in range(SECTIONS):
+            for name in fields.sections[section] or ():
+                term = self.intern(section, name)
+                Py_INCREF(term)
+                group.wanted[group.wanted_count] = <void *> term
+                group.wanted_count += 1
+            group.ends[section] = group.wanted_count
+        group.home_section = self.choose_home(fields.sections)
         return 0
 
     cdef int choose_home(self, list sections) except -1:
@@ -578,8 +617,8 @@ cdef class Matcher:
         if group.homes == NULL:
             raise MemoryError()
         flags = CHECK_TWICE if end - start > 1 else 0
-        if section == EVERYTHING or <int32_t> len(group.terms) > end - start:
-            flags |= CHECK_MORE if group.terms else 0
+        if group.wanted_count > (0 if section == EVERYTHING else end - start):
+            flags |= CHECK_MORE
         for i in range(start, end):
             term = self.everything if section == EVERYTHING else <Term> group.wanted[i]
             term.reserve()
@@ -644,12 +683,13 @@ cdef class Matcher:
             self.hit_all(kind_entry.terms)
         if source_entry is not None:
             self.hit_all(source_entry.terms)
+        if tags is not None:
+            self.hit_tags(<dict> tags)
+        self.shape_count = self.hit_count
         if task is not None:
             self.hit_named(self.tasks, task)
         if peer is not None:
             self.hit_named(self.peers, peer)
-        if tags is not None:
-            self.hit_tags(<dict> tags)
         if not self.hit_count and not self.everything.count:
             return ()
         return self.answer(<int> min(max(priority, -32767), 32767), rank)
@@ -708,29 +748,58 @@ cdef class Matcher:
         return 0
 
     cdef tuple answer(self, int priority, int rank):
-        """The groups for the terms that hold: remembered, or found and remembered."""
+        """The groups for the terms that hold.
+
+        Groups that ask for tasks or peers are filed under these and always gathered;
+        the answer of all others depends on the shape alone and is remembered.
+        """
         cdef uint64_t shape[MAX_SHAPE]
         cdef uint64_t newest = self.everything.changed
         cdef uint64_t made = self.clock
         cdef uint64_t hashed = <uint64_t> (priority * 8 + rank)
-        cdef Py_ssize_t length = self.hit_count + 1, i, place
-        cdef tuple groups
+        cdef Py_ssize_t length = self.shape_count + 1, i, place, own
+        cdef Py_ssize_t count, capacity
+        cdef PyObject **found
+        cdef tuple shared = None, extra
         cdef Term term
-        if length > MAX_SHAPE:
-            return self.find(priority, rank)
-        shape[0] = hashed
-        for i in range(self.hit_count):
-            term = <Term> self.hits[i]
-            newest = max(newest, term.changed)
-            shape[i + 1] = term.serial
-            hashed = (hashed ^ term.serial) * <uint64_t> 0x9E3779B97F4A7C15
-            hashed ^= hashed >> 32
-        place = self.place_of(hashed, shape, length)
-        if place >= 0 and self.answers[place].made >= newest:
-            return <tuple> self.answer_groups[place]
-        groups = self.find(priority, rank)
-        self.remember(hashed, shape, length, made, groups)
-        return groups
+        if length <= MAX_SHAPE:
+            shape[0] = hashed
+            for i in range(self.shape_count):
+                term = <Term> self.hits[i]
+                newest = max(newest, term.changed)
+                shape[i + 1] = term.serial
+                hashed = (hashed ^ term.serial) * <uint64_t> 0x9E3779B97F4A7C15
+                hashed ^= hashed >> 32
+            place = self.place_of(hashed, shape, length)
+            if place >= 0 and self.answers[place].made >= newest:
+                shared = <tuple> self.answer_groups[place]
+        self.found_count = 0
+        for i in range(self.shape_count, self.hit_count):
+            self.gather(<Term> self.hits[i], priority, rank)
+        own = self.found_count
+        if shared is None:
+            self.gather(self.everything, priority, rank)
+            for i in range(self.shape_count):
+                self.gather(<Term> self.hits[i], priority, rank)
+        elif not own:
+            return shared
+        # The collector may run from here on, and anything with it: the groups are owned
+        # by now, and the array is out of reach for as long.
+        found, count, capacity = self.found, self.found_count, self.found_capacity
+        self.found = NULL
+        self.found_count = self.found_capacity = 0
+        try:
+            extra = steal_tuple(found, own) if own else ()
+            if shared is None:
+                shared = steal_tuple(found + own, count - own)
+                if length <= MAX_SHAPE:
+                    self.remember(hashed, shape, length, made, shared)
+        finally:
+            if self.found == NULL:
+                self.found, self.found_capacity = found, capacity
+            else:
+                PyMem_Free(found)
+        return shared + extra if own else shared
 
     cdef Py_ssize_t place_of(
         self, uint64_t hashed, uint64_t *shape, Py_ssize_t length
@@ -798,28 +867,6 @@ cdef class Matcher:
         self.ghosts = 0
         former.clear()
         return 0
-
-    cdef tuple find(self, int priority, int rank):
-        """Go through the postings of all terms that hold."""
-        cdef Py_ssize_t i
-        cdef PyObject **found
-        cdef Py_ssize_t count, capacity
-        self.found_count = 0
-        self.gather(self.everything, priority, rank)
-        for i in range(self.hit_count):
-            self.gather(<Term> self.hits[i], priority, rank)
-        # The collector may run, and anything with it: the groups are owned by now, and
-        # the array is taken away for as long.
-        found, count, capacity = self.found, self.found_count, self.found_capacity
-        self.found = NULL
-        self.found_count = self.found_capacity = 0
-        try:
-            return steal_tuple(found, count)
-        finally:
-            if self.found == NULL:
-                self.found, self.found_capacity = found, capacity
-            else:
-                PyMem_Free(found)
 
     cdef int gather(self, Term term, int priority, int rank) except -1:
         """Add the groups filed under the term that want the event."""
@@ -934,18 +981,45 @@ cdef tuple steal_tuple(PyObject **items, Py_ssize_t count):
     return result
 
 
-cdef list plain_sections(filter):
-    """The names of each section; None when some are no text and must be asked for."""
-    cdef list sections = []
-    cdef object names
-    for names in (filter.event_types, filter.source_patterns, filter.tasks, filter.peers):
-        sections.append(None if names is None else [exact_text(name) for name in names])
-    for names in (filter.required_tags, filter.excluded_tags):
-        sections.append([exact_rule(rule) for rule in names])
-    for names in sections:
-        if names is not None and None in names:
-            return None
-    return sections
+@cython.final
+cdef class Fields:
+    """What a filter asks for, read once."""
+
+    cdef Py_hash_t hash
+    cdef object min_priority
+    cdef object role
+    cdef list sections
+
+    cdef bint make_exact(self) except -1:
+        """Turn all names into exact texts; False when some are no text."""
+        cdef int section
+        cdef list exact
+        for section in range(SECTIONS):
+            names = self.sections[section]
+            if names is None:
+                continue
+            if section < REQUIRED:
+                exact = [exact_text(name) for name in names]
+            else:
+                exact = [exact_rule(rule) for rule in names]
+            if None in exact:
+                return False
+            self.sections[section] = exact
+        return True
+
+
+cdef Fields read_fields(filter):
+    """The fields of a filter; their hash spreads well even if the filter's does not."""
+    cdef Fields fields = Fields()
+    types, sources, tasks = filter.event_types, filter.source_patterns, filter.tasks
+    peers, required, excluded = filter.peers, filter.required_tags, filter.excluded_tags
+    fields.min_priority = filter.min_priority
+    fields.role = filter.role
+    fields.sections = [types, sources, tasks, peers, required, excluded]
+    fields.hash = hash(
+        (types, sources, tasks, peers, required, excluded, fields.min_priority, fields.role)
+    )
+    return fields
 
 
 cdef object exact_rule(object rule):
@@ -957,18 +1031,3 @@ cdef object exact_rule(object rule):
         return None
     name, value = exact_text(rule[0]), exact_text(rule[1])
     return None if name is None or value is None else (name, value)
-
-
-cdef tuple filter_identity(filter):
-    """A key equal for equal filters only; spreads well even if their hash does not."""
-    return (
-        filter.event_types,
-        filter.source_patterns,
-        filter.required_tags,
-        filter.excluded_tags,
-        filter.peers,
-        filter.tasks,
-        filter.min_priority,
-        filter.role,
-        filter,
-    )
