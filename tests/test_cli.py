@@ -21,6 +21,7 @@ from praxis_fast.cli import main
 from tests.agent.network import eventually, settings
 from tests.programs import ALONE, Program, Programs, programs
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SEED_CLIENT = Path(__file__).parent / "seeds" / "monitor_agents.txt"
 
 HEAVY = {
@@ -218,6 +219,35 @@ async def test_key_1_id_makes_a_key_once_and_never_over_a_bad_one(
     assert err.startswith("Error: my.key: ")
 
 
+async def test_the_examples_tools_run_as_their_file_says(cli: Programs) -> None:
+    cli.folder = EXAMPLES
+    agent = await cli.agent("--config", "calc.yaml")
+    call = ("call", "--url", agent.url)
+    assert (await cli.run(*call, "add", "a=1", "b=2"))[1] == "3\n"
+    code, out, _ = await cli.run(*call, "mean", '{"numbers": [1, 2, 4.5]}')
+    assert (code, json.loads(out)) == (0, 2.5)
+    code, _, err = await cli.run(*call, "mean", '{"numbers": []}')
+    assert code == 1
+    assert "tool mean failed: ValueError: no numbers" in err
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        ("nowhere", "module 'nowhere' cannot be imported"),
+        ("json", "json has no function marked @tool"),
+        ("json:none", "json has no function 'none'"),
+    ],
+)
+async def test_tools_that_cannot_be_had_are_one_line(
+    cli: Programs, tools: str, message: str
+) -> None:
+    code, _, err = await cli.run("run", *ALONE, "--tools", tools)
+    assert code == 1
+    assert f"Error: tools: {message}" in err
+    assert "Traceback" not in err
+
+
 async def two_agents(cli: Programs) -> tuple[Program, Program]:
     one = await cli.agent("--name", "one")
     two = await cli.agent("--name", "two", "--bootstrap", one.ready["p2p"][0])
@@ -297,9 +327,7 @@ async def test_events_follows_an_agent_that_comes_back(cli: Programs) -> None:
     while await called(cli, events, again.url) is None:
         pass
     events.send(signal.SIGINT)
-    code, _, err = await events.end()
-    assert code == 1
-    assert "Traceback" not in err
+    assert stopped_well(await events.end())
 
 
 async def called(cli: Programs, events: Program, url: str) -> str | None:

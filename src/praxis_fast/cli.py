@@ -152,9 +152,16 @@ def events(
     from praxis_fast.agent.event_line import event_line
 
     client = _client(url, token)
-    told = _events_again(client, types or ("*",)) if follow else None
-    for message in told or client.events(types or ("*",), follow=False):
-        click.echo(json.dumps(message) if as_json else event_line(message))
+    wanted = types or ("*",)
+    told = (
+        _events_again(client, wanted) if follow else client.events(wanted, follow=False)
+    )
+    try:
+        for message in told:
+            click.echo(json.dumps(message) if as_json else event_line(message))
+    except KeyboardInterrupt:
+        # The only way to end it: nothing went wrong.
+        raise SystemExit(0) from None
 
 
 def _events_again(client: Client, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:

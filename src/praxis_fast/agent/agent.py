@@ -63,7 +63,7 @@ class Agent:
             clock=clock,
             wall_clock=wall_clock,
         )
-        self.tools = ToolBox(tuple(tools), limits=limits.tools)
+        self.tools = ToolBox(tuple(tools), limits=limits.tools, clock=clock)
         self.host = Host(_key(self.config), listen=_listen(self.config), limits=limits)
         self.discovery = Discovery(
             self.host,

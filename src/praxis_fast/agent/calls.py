@@ -54,7 +54,7 @@ class Calls:
         self.protocol = ToolProtocol(
             host,
             serve=self._serve,
-            on_rejected=self._on_rejected,
+            reach=self._reach,
             limits=limits,
             wall_clock=wall_clock,
         )
@@ -122,7 +122,6 @@ class Calls:
         self._tell_request(peer_id, request, "out")
         begun = time.perf_counter()
         try:
-            await self._reach(peer_id)
             reply = await self.protocol.call(peer_id, request, timeout)
         except (ToolError, NetworkError) as raised:
             reply = ToolReply(id=request.id, error=_as_message(raised))
@@ -201,9 +200,6 @@ class Calls:
         self._bus.publish(
             "p2p.tool_response", payload, correlation_id=request.id, peer_id=peer_id
         )
-
-    def _on_rejected(self, peer_id: PeerID, message: str) -> None:
-        self._faults.report("tool", "tool_request_rejected", message, peer_id=peer_id)
 
 
 def _as_message(error: ToolError | NetworkError) -> dict[str, Any]:

@@ -75,7 +75,10 @@ class CardProtocol:
 
     async def _send_and_read(self, stream: Stream) -> Card:
         messages = JSONStream(
-            stream, self._limits.json, max_frame=self._limits.cards.max_card
+            stream,
+            self._limits.json,
+            max_frame=self._limits.cards.max_card,
+            is_timed=True,
         )
         await messages.send(self._own_card(stream.peer_id).to_message())
         # No half-close yet: some peers take it for the end of both directions.
@@ -87,5 +90,6 @@ class CardProtocol:
         )
 
     def _reject(self, peer_id: PeerID, message: str) -> None:
-        logger.warning("card of %s refused: %s", peer_id, message)
+        # The host logs it, not too often, and tells its observers.
+        self._host.observers.error("card", peer_id, None, message)
         self._on_rejected(peer_id, message)

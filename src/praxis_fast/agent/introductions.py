@@ -123,5 +123,4 @@ class Introductions:
         self._peers.on_card(peer_id, card)
 
     def _on_rejected(self, peer_id: PeerID, message: str) -> None:
-        self._faults.report("card", "card_rejected", message, peer_id=peer_id)
         self._faults.audit("card_rejected", peer_id, message)

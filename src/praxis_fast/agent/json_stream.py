@@ -22,10 +22,17 @@ class JSONStream:
     """One message after another, each way; a newline stands behind each we send."""
 
     def __init__(
-        self, stream: Stream, limits: JSONLimits, *, max_frame: int | None = None
+        self,
+        stream: Stream,
+        limits: JSONLimits,
+        *,
+        max_frame: int | None = None,
+        is_timed: bool = False,
     ) -> None:
+        """`is_timed`: the caller has a deadline of its own, silence is no fault."""
         self._stream = stream
         self._limits = limits
+        self._is_timed = is_timed
         self._splitter = JSONSplitter(
             max_frame=max_frame or limits.max_frame,
             max_depth=limits.max_depth,
@@ -55,6 +62,8 @@ class JSONStream:
         return decode_json(text, self._limits, strict_keys=strict_keys)
 
     async def _read(self) -> bytes:
+        if self._is_timed:
+            return await self._stream.read(READ_SIZE)
         seconds = self._limits.idle_timeout
         try:
             async with asyncio.timeout(seconds) as deadline:

@@ -47,13 +47,13 @@ class ToolProtocol:
         host: Host,
         *,
         serve: Serve,
-        on_rejected: Callable[[PeerID, str], None],
+        reach: Callable[[PeerID], Awaitable[None]],
         limits: Limits,
         wall_clock: Callable[[], float],
     ) -> None:
         self._host = host
         self._serve = serve
-        self._on_rejected = on_rejected
+        self._reach = reach
         self._limits = limits
         self._wall_clock = wall_clock
         self._running: Counter[PeerID] = Counter()
@@ -86,9 +86,10 @@ class ToolProtocol:
             raise ToolFailedError(message) from error
 
     async def _exchange(self, peer_id: PeerID, request: ToolRequest) -> ToolReply:
+        await self._reach(peer_id)
         # Left by an error, the stream is reset: the peer need not go on working.
         async with await self._host.open_stream(peer_id, [TOOL_PROTOCOL]) as stream:
-            messages = self._messages(stream)
+            messages = JSONStream(stream, self._limits.json, is_timed=True)
             await messages.send(request.to_message())
             return ToolReply.from_message(await messages.receive())
 
@@ -102,14 +103,11 @@ class ToolProtocol:
         error = {"code": ToolFailedError.code, "message": message}
         return encode_json(ToolReply(id=reply.id, error=error).to_message())
 
-    def _messages(self, stream: Stream) -> JSONStream:
-        return JSONStream(stream, self._limits.json)
-
     async def handle(self, stream: Stream) -> None:
         """The peer opened a stream to call a tool."""
         try:
             async with stream:
-                messages = self._messages(stream)
+                messages = JSONStream(stream, self._limits.json)
                 reply = await self._reply(stream, messages)
                 await messages.send_text(self._encoded(reply))
         except NetworkError as error:
@@ -125,8 +123,8 @@ class ToolProtocol:
             request = ToolRequest.from_message(await messages.receive())
             return await self._serve_while_open(stream, request)
         except ProtocolError as error:
-            logger.warning("tool request of %s refused: %s", peer_id, error)
-            self._on_rejected(peer_id, str(error))
+            # The host logs it, not too often, and tells its observers.
+            self._host.observers.error("tool request", peer_id, None, str(error))
             return ToolReply(id="", error={"code": PARSE_ERROR, "message": str(error)})
         finally:
             self._running[peer_id] -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,6 +22,7 @@ from praxis_fast.errors import (
     ToolTimeoutError,
     UsageError,
 )
+from praxis_fast.events.faults import FaultLimiter
 from praxis_fast.limits import ToolLimits
 from praxis_fast.wire.card import ToolParameter, ToolSpec
 
@@ -150,9 +152,11 @@ class ToolBox:
         *,
         limits: ToolLimits | None = None,
         on_change: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits or ToolLimits()
         self._threads = Threads(self._limits.max_threads)
+        self._faults = FaultLimiter(clock)
         self._tools: dict[str, Tool] = {}
         self.on_change: Callable[[], None] | None = None
         for function in tools:
@@ -218,7 +222,8 @@ class ToolBox:
         except ToolError:
             raise
         except (Exception, SystemExit) as error:
-            logger.warning("tool %s failed", name, exc_info=error)
+            if self._faults.admit(name) is not None:
+                logger.warning("tool %s failed", name, exc_info=error)
             raise _failure(called, error) from error
         return self._checked(called, result)
 
