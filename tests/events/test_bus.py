@@ -339,12 +339,27 @@ async def test_bus_2_handler_that_hangs_loses_that_event_only() -> None:
             await asyncio.Event().wait()
         seen.append(event.type)
 
+    told: list[Event] = []
+    bus.subscribe(EventFilter({"system.error"}), told.append)
     bus.subscribe(EventFilter(), handler)
     bus.publish("my.type", {"hang": True})
     bus.publish("my.type")
-    await eventually(lambda: len(seen) == 2)
+    await eventually(lambda: len(seen) == 2 and told)
     assert sorted(seen) == ["my.type", "system.error"]
+    assert told[0].data["message"].endswith("failed on my.type: not done after 0.01 s")
     await bus.close()
+
+
+async def test_bus_2_timeout_of_the_handler_s_own_is_told_as_it_is(
+    bus: EventBus,
+) -> None:
+    async def handler(event: Event) -> None:
+        raise TimeoutError("mine")
+
+    told = bus.subscribe(EventFilter({"system.error"}))
+    bus.subscribe(EventFilter({"my.type"}), handler)
+    bus.publish("my.type")
+    assert (await anext(told)).data["message"].endswith("mine")
 
 
 async def test_bus_2_filter_that_raises_matches_nothing(bus: EventBus) -> None:

@@ -52,6 +52,10 @@ class Door:
         if refusal is None:
             await self._app(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            # Answered with 403 by every server; not all can send a response of ours.
+            await send({"type": "websocket.close"})
+            return
         headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
         answer = error_response(refusal.status, refusal.title, refusal.message, headers)
         await answer(scope, receive, send)

@@ -105,7 +105,7 @@ class Conversation:
         request_id: object = None
         try:
             request = self._parse(message)
-            request_id = request.get("id")
+            request_id = request.get("id", request.get("correlation_id"))
             return self._answer(request, request_id)
         except BadRequestError as error:
             return [self._error(error, request_id)]

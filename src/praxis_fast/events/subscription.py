@@ -157,7 +157,15 @@ class HandlerRunner:
         try:
             outcome: Any = self._handler(event)
             if inspect.isawaitable(outcome):
-                async with asyncio.timeout(self._timeout):
-                    await outcome
+                await self._wait_for(outcome)
         except Exception as error:  # a handler is users' code and may raise anything
             self._report(self._handler, event, error)
+
+    async def _wait_for(self, outcome: Awaitable[object]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout) as deadline:
+                await outcome
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise TimeoutError(f"not done after {self._timeout:g} s") from None
