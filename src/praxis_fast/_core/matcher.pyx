@@ -38,7 +38,8 @@ cdef extern from "Python.h":
     int PyUnicode_Contains(object text, object part) except -1
 
 cdef extern from *:
-    void prefetch "__builtin_prefetch"(const void *address)
+    # To be written: the reference count changes.
+    void prefetch "__builtin_prefetch"(const void *address, int write)
 
 logger = logging.getLogger("praxis_fast._pure.matcher")
 
@@ -55,15 +56,17 @@ cdef enum:
     NOWHERE = 8
 
 cdef enum:
-    # What is left to do for a posting.
+    # What is left to do for a posting: names beside the home condition, several homes
+    # that can hold at once, tags that must not be there.
     CHECK_MORE = 1
     CHECK_TWICE = 2
+    CHECK_EXCLUDED = 4
 
 cdef enum:
     TRUSTED = 4
     NO_LEAST = -32768
     # Postings ahead whose groups are fetched into the cache.
-    AHEAD = 8
+    AHEAD = 16
 
 cdef enum:
     # Texts of events whose globs are remembered: two generations of this many each,
@@ -75,7 +78,7 @@ cdef enum:
     ANSWER_WAYS = 4
     MAX_SHAPE = 64
     # Groups in all answers together (8 bytes each).
-    MAX_ANSWERED = 262144
+    MAX_ANSWERED = 1048576
     # Removed groups that answers may keep alive before all answers go.
     MAX_GHOSTS = 1024
 
@@ -154,6 +157,8 @@ cdef class Term:
     cdef bint is_pattern
     cdef object regex
     cdef Py_ssize_t uses
+    # How many filters exclude it.
+    cdef Py_ssize_t exclusions
     cdef uint64_t serial
     cdef uint64_t changed
     cdef uint64_t stamp
@@ -163,6 +168,17 @@ cdef class Term:
 
     def __dealloc__(self):
         PyMem_Free(self.postings)
+
+    cdef str beginning(self):
+        """The literal text every text that fits starts with."""
+        cdef str pattern = <str> self.name
+        cdef Py_ssize_t i
+        if self.section == SOURCES and not is_glob(pattern):
+            return ""
+        for i in range(PyUnicode_GET_LENGTH(pattern)):
+            if pattern[i] in u"*?[":
+                return pattern[:i]
+        return pattern
 
     cdef bint holds(self, str text) except -1:
         """Whether the pattern fits the text of an event."""
@@ -235,32 +251,54 @@ cdef class Text:
 
 @cython.final
 cdef class Patterns:
-    """All globs on types, or all patterns on sources; each is tried once on each text.
+    """All globs on types, or all patterns on sources, and the texts they were tried on.
 
-    `log` lists them in order of arrival, so that a text known already only has to try
-    those that came since. Dead ones are swept out when they are the majority; then
-    the epoch changes and every text starts over.
+    A new text is tried on the patterns whose literal beginning it has. `log` lists all
+    patterns in order of arrival: a text known already is tried on those that came
+    since. Dead ones are swept out when they are the majority; then the epoch changes
+    and every text starts over.
     """
 
     cdef list log
     cdef Py_ssize_t live
     cdef uint64_t epoch
+    # Patterns by literal beginning, and how many beginnings have a length.
+    cdef dict beginnings
+    cdef dict lengths
     cdef dict young
     cdef dict old
 
     def __cinit__(self):
+        self.epoch = 1
         self.log = []
+        self.beginnings = {}
+        self.lengths = {}
         self.young = {}
         self.old = {}
 
     cdef int add(self, Term term) except -1:
+        cdef str beginning = term.beginning()
+        cdef object bucket = self.beginnings.get(beginning)
+        cdef object length = len(beginning)
+        if bucket is None:
+            bucket = self.beginnings[beginning] = {}
+            self.lengths[length] = self.lengths.get(length, 0) + 1
+        (<dict> bucket)[term] = None
         self.log.append(term)
         self.live += 1
         return 0
 
-    cdef int remove_one(self) except -1:
-        """One term of the log has lost its last use."""
-        cdef Term term
+    cdef int remove(self, Term term) except -1:
+        """The term has lost its last use."""
+        cdef str beginning = term.beginning()
+        cdef dict bucket = self.beginnings[beginning]
+        cdef object length = len(beginning)
+        del bucket[term]
+        if not bucket:
+            del self.beginnings[beginning]
+            self.lengths[length] -= 1
+            if not self.lengths[length]:
+                del self.lengths[length]
         self.live -= 1
         if len(self.log) > 2 * self.live + 64:
             self.log = [term for term in self.log if term.uses]
@@ -297,14 +335,26 @@ cdef class Patterns:
         cdef Term term
         while not self.is_fresh(entry):
             if entry.epoch != self.epoch:
-                entry.terms = []
-                entry.seen = 0
-                entry.epoch = self.epoch
+                self.start_over(text, entry)
                 continue
             term = <Term> self.log[entry.seen]
             entry.seen += 1
             if term.uses and term.holds(text):
                 entry.terms.append(term)
+        return 0
+
+    cdef int start_over(self, str text, Text entry) except -1:
+        cdef Py_ssize_t length, size = PyUnicode_GET_LENGTH(text)
+        cdef Term term
+        entry.terms = []
+        entry.seen = len(self.log)
+        entry.epoch = self.epoch
+        for length in tuple(self.lengths):
+            bucket = self.beginnings.get(text[:length]) if length <= size else None
+            if bucket is not None:
+                for term in tuple(<dict> bucket):
+                    if term.holds(text):
+                        entry.terms.append(term)
         return 0
 
 
@@ -370,6 +420,8 @@ cdef class Matcher:
     cdef Py_ssize_t hit_capacity
     # How many of them are neither tasks nor peers.
     cdef Py_ssize_t shape_count
+    # What has to be checked for it at all: often no excluded tag is near.
+    cdef int8_t checks
     # The groups (owned) that want it.
     cdef PyObject **found
     cdef Py_ssize_t found_count
@@ -505,6 +557,7 @@ cdef class Matcher:
         else:
             del self.groups_by_hash[group.hash]
         for i in range(group.wanted_count):
+            (<Term> group.wanted[i]).exclusions -= i >= group.ends[REQUIRED]
             self.release(<Term> group.wanted[i])
         self.ghosts += 1
         if self.ghosts > MAX_GHOSTS + self.group_count:
@@ -527,6 +580,7 @@ cdef class Matcher:
                 Py_INCREF(term)
                 group.wanted[group.wanted_count] = <void *> term
                 group.wanted_count += 1
+                term.exclusions += section == EXCLUDED
             group.ends[section] = group.wanted_count
         group.home_section = self.choose_home(fields.sections)
         return 0
@@ -577,7 +631,7 @@ cdef class Matcher:
         else:
             del table[term.name]
         if term.is_pattern:
-            self.patterns(term.section).remove_one()
+            self.patterns(term.section).remove(term)
         return 0
 
     cdef Patterns patterns(self, int section):
@@ -616,9 +670,11 @@ cdef class Matcher:
         group.homes = <Home *> PyMem_Malloc((end - start) * sizeof(Home))
         if group.homes == NULL:
             raise MemoryError()
-        flags = CHECK_TWICE if end - start > 1 else 0
-        if group.wanted_count > (0 if section == EVERYTHING else end - start):
+        flags = CHECK_TWICE if end - start > 1 and self.may_hit_twice(group) else 0
+        if group.ends[REQUIRED] > (0 if section == EVERYTHING else end - start):
             flags |= CHECK_MORE
+        if group.wanted_count > group.ends[REQUIRED]:
+            flags |= CHECK_EXCLUDED
         for i in range(start, end):
             term = self.everything if section == EVERYTHING else <Term> group.wanted[i]
             term.reserve()
@@ -627,6 +683,15 @@ cdef class Matcher:
             self.clock += 1
             term.changed = self.clock
         return 0
+
+    cdef bint may_hit_twice(self, Group group) except -1:
+        """Whether several terms of the home condition can hold for one event."""
+        cdef int32_t i
+        if group.home_section == TYPES:
+            for i in range(group.ends[TYPES]):
+                if (<Term> group.wanted[i]).is_pattern:
+                    return True
+        return group.home_section == SOURCES
 
     cdef int32_t rarest(self, Group group) noexcept:
         """The required tag fewest groups are filed under; a value before a bare name."""
@@ -677,6 +742,7 @@ cdef class Matcher:
                     source_entry = self.sources.find(source)
         self.stamp += 1
         self.hit_count = 0
+        self.checks = CHECK_MORE | CHECK_TWICE
         if kind is not None:
             self.hit_named(self.types, kind)
         if kind_entry is not None:
@@ -714,6 +780,8 @@ cdef class Matcher:
                 raise MemoryError()
             self.hits = <void **> grown
         term.stamp = self.stamp
+        if term.exclusions:
+            self.checks |= CHECK_EXCLUDED
         self.hits[self.hit_count] = <void *> term
         self.hit_count += 1
         return 0
@@ -872,14 +940,16 @@ cdef class Matcher:
         """Add the groups filed under the term that want the event."""
         cdef Py_ssize_t i, count = term.count
         cdef Posting *posting
+        cdef int8_t flags
         self.reserve_found(count)
         for i in range(count):
             posting = &term.postings[i]
             if i + AHEAD < count:
-                prefetch(term.postings[i + AHEAD].group)
+                prefetch(term.postings[i + AHEAD].group, 1)
             if priority < posting.min_priority or rank > posting.rank:
                 continue
-            if posting.flags and not wants(<Group> posting.group, posting.flags, self.stamp):
+            flags = posting.flags & self.checks
+            if flags and not wants(<Group> posting.group, flags, self.stamp):
                 continue
             Py_INCREF(<object> posting.group)
             self.found[self.found_count] = <PyObject *> posting.group
@@ -932,9 +1002,14 @@ cdef bint wants(Group group, int8_t flags, uint64_t stamp) noexcept:
         if group.stamp == stamp:
             return False
         group.stamp = stamp
+    if flags & CHECK_EXCLUDED:
+        start, end = group.ends[REQUIRED], group.ends[EXCLUDED]
+        if not section_holds(group.wanted, EXCLUDED, start, end, stamp):
+            return False
     if not flags & CHECK_MORE:
         return True
-    for section in range(SECTIONS):
+    start = 0
+    for section in range(EXCLUDED):
         end = group.ends[section]
         if start != end and section != group.home_section or section == REQUIRED:
             if not section_holds(group.wanted, section, start, end, stamp):
