@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import gc
 import json
 import pickle
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -394,6 +396,40 @@ def test_any_bytes_give_the_same_in_both_twins_and_any_chunking(
     for each in SPLITTERS:
         for chunks in ([data], *chunked):
             assert outcome(each, chunks, **limits) == expected
+
+
+def test_empty_feeds_change_nothing(splitters: Splitters) -> None:
+    splitter = splitters.make()
+    for chunk in (b"", b"[", b"", b"1]2", bytearray(), memoryview(b"")):
+        splitter.receive_data(chunk)
+    assert splitter.pending == 1
+    assert splitter.receive_eof() == [b"2"]
+
+
+def test_nothing_is_left_behind(splitters: Splitters) -> None:
+    text = json.dumps(list(range(300))).encode()
+    streams = [text * 5, text + b"}", text + b"1" * 70, text[:-1], b'"\\', b"[" * 129]
+
+    def work() -> None:
+        for stream in streams:
+            for size in (1000, 100, 17):
+                chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
+                outcome(splitters, chunks, max_frame=2000)
+
+    work()
+    tracemalloc.start()
+    try:
+        work()
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(5):
+            work()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One lost text, or one lost error, would come back ninety times.
+    assert after - before < 2000
 
 
 def test_errors_are_of_the_tree(splitters: Splitters) -> None:

@@ -151,7 +151,8 @@ cdef class JSONSplitter:
         if self._scanner.state != SCAN_BETWEEN:
             # `start` is now minus the length of the open text.
             size = -self._scanner.start - self._size
-            self._hold(data + pos - size, size)
+            if size:
+                self._hold(data + pos - size, size)
         self._fault = None
         return texts
 
@@ -172,7 +173,8 @@ cdef class JSONSplitter:
         cdef Py_ssize_t held = self._size
         self._size = 0
         _PyBytes_Resize(&self._held, held + size)
-        memcpy(text_of(self._held) + held, data, size)
+        if size:
+            memcpy(text_of(self._held) + held, data, size)
         text = <bytes> self._held
         Py_CLEAR(self._held)
         return text
