@@ -217,6 +217,48 @@ def test_streams_keep_their_turns_when_a_flush_is_bounded(backend: Any) -> None:
     assert order == [*ids, *ids]
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda session: session.reset_stream(1),
+        lambda session: session.receive_eof(),
+        lambda session: session.go_away(1),
+        lambda session: session.receive_data(window(1, flags=RST)),
+        lambda session: session.data_to_send(),
+    ],
+)
+def test_queued_bytes_are_let_go_when_they_are_of_no_more_use(
+    backend: Any, end: Callable[[Any], object]
+) -> None:
+    session = with_stream(backend)
+    pieces = [bytes([number]) * 100 for number in range(20)]
+    held = [sys.getrefcount(piece) for piece in pieces]
+    assert [session.send_data(1, piece) for piece in pieces] == [100] * 20
+    end(session)
+    assert [sys.getrefcount(piece) for piece in pieces] == held
+
+
+def test_queued_bytes_are_let_go_with_the_session(backend: Any) -> None:
+    session = with_stream(backend)
+    body = bytes(100)
+    held = sys.getrefcount(body)
+    session.send_data(1, body)
+    del session
+    assert sys.getrefcount(body) == held
+
+
+def test_received_slices_keep_their_message_and_let_it_go(backend: Any) -> None:
+    session = with_stream(backend)
+    raw = data(1, bytes(1000))
+    held = sys.getrefcount(raw)
+    events = session.receive_data(raw)
+    assert sys.getrefcount(raw) > held
+    session.receive_eof()
+    assert bytes(events[0].data) == bytes(1000)
+    events.clear()
+    assert sys.getrefcount(raw) == held
+
+
 def test_go_away_waits_behind_queued_data(backend: Any) -> None:
     session = with_stream(backend)
     session.go_away()

@@ -24,10 +24,11 @@ by the number of streams.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from praxis_fast._pure.yamux_bucket import Bucket
 from praxis_fast._pure.yamux_events import (
     DataReceived,
     GoAway,
@@ -38,6 +39,7 @@ from praxis_fast._pure.yamux_events import (
     StreamReset,
     WindowOpened,
 )
+from praxis_fast._pure.yamux_stream import Stream
 from praxis_fast.errors import (
     ResourceLimitError,
     StreamResetError,
@@ -80,74 +82,6 @@ MAX_BODY = 65519 - HEADER.size
 COPY_BELOW = 256
 COPY_BELOW_UNREAD = 16 * 1024
 MUCH_UNREAD = 256 * 1024
-
-
-class _Bucket:
-    """Tokens that come back at `rate` a second, `burst` at most."""
-
-    __slots__ = ("burst", "rate", "stamp", "tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self.rate = rate
-        self.burst = burst
-        self.tokens = burst
-        self.stamp = now
-
-    def take(self, now: float) -> bool:
-        """Take one token; False when there is none."""
-        self.tokens = min(self.burst, self.tokens + (now - self.stamp) * self.rate)
-        self.stamp = now
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
-
-
-class _Stream:
-    """One stream's state; `owed` are the bytes it will add to `data_to_send`."""
-
-    __slots__ = (
-        "credit",
-        "epoch",
-        "fin_due",
-        "fin_received",
-        "fin_sent",
-        "greeting",
-        "id",
-        "is_accepted",
-        "is_acked",
-        "is_gone",
-        "is_inbound",
-        "owed",
-        "queue",
-        "queued",
-        "send_window",
-        "unread",
-        "update",
-        "window",
-    )
-
-    def __init__(self, stream_id: int, is_inbound: bool, now: float) -> None:
-        self.id = stream_id
-        self.is_inbound = is_inbound
-        self.is_accepted = not is_inbound
-        self.is_acked = is_inbound
-        self.is_gone = False
-        # inbound
-        self.window = INITIAL_WINDOW
-        self.credit = INITIAL_WINDOW
-        self.unread = 0
-        self.epoch = now
-        self.fin_received = False
-        # outbound
-        self.send_window = INITIAL_WINDOW
-        self.greeting = 0  # SYN or ACK, not yet sent
-        self.update = 0  # window update, not yet sent
-        self.queue: deque[bytes | memoryview] = deque()
-        self.queued = 0
-        self.fin_due = False
-        self.fin_sent = False
-        self.owed = 0
 
 
 def _frames(size: int) -> int:
@@ -245,14 +179,14 @@ class YamuxSession:
         # frames in
         self._header = bytearray()
         self._body_left = 0
-        self._body_stream: _Stream | None = None
+        self._body_stream: Stream | None = None
         self._body_fin = False
-        self._control = _Bucket(limits.control_rate, limits.control_burst, now)
-        self._reset_bucket = _Bucket(limits.reset_rate, limits.reset_burst, now)
+        self._control = Bucket(limits.control_rate, limits.control_burst, now)
+        self._reset_bucket = Bucket(limits.reset_rate, limits.reset_burst, now)
         self._earned = 0
         self._dropped = 0
         # streams
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._next_id = 1 if client else 2
         self._highest = 0 if client else -1  # the peer's highest id so far
         self._skipped: OrderedDict[int, None] = OrderedDict()  # lower, not yet used
@@ -269,7 +203,7 @@ class YamuxSession:
         # frames out
         self._pongs: list[int] = []
         self._resets: list[int] = []
-        self._ready: OrderedDict[int, _Stream] = OrderedDict()
+        self._ready: OrderedDict[int, Stream] = OrderedDict()
         self._stalled: dict[int, None] = {}
         self._last_words = b""
         self._queued = 0
@@ -349,7 +283,6 @@ class YamuxSession:
         for stream in sorted(self._streams.values(), key=lambda stream: stream.id):
             if not (stream.fin_received and stream.fin_due):
                 self._events.append(StreamReset(stream.id))
-            stream.is_gone = True
         self._streams.clear()
         if not self._is_closed:
             self._close(b"")
@@ -426,7 +359,7 @@ class YamuxSession:
             self._spend()
 
     def _judge_body(
-        self, flags: int, stream_id: int, stream: _Stream | None, size: int
+        self, flags: int, stream_id: int, stream: Stream | None, size: int
     ) -> None:
         """Refuse a body before it comes and before anything is made for it."""
         if stream is not None:
@@ -441,7 +374,7 @@ class YamuxSession:
                 f"frame of {size} bytes on stream {stream_id}, limit {limit}"
             )
 
-    def _on_syn(self, stream_id: int, stream: _Stream | None) -> _Stream | None:
+    def _on_syn(self, stream_id: int, stream: Stream | None) -> Stream | None:
         """Open the peer's stream; None when it was refused."""
         limits = self._limits
         if stream_id & 1 == self._client:
@@ -464,7 +397,7 @@ class YamuxSession:
             return None
         self._inbound += 1
         self._backlog += 1
-        stream = self._streams[stream_id] = _Stream(stream_id, True, self._now)
+        stream = self._streams[stream_id] = Stream(stream_id, True, self._now)
         stream.greeting = ACK
         self._owe(stream, HEADER.size)
         self._events.append(StreamOpened(stream_id))
@@ -485,7 +418,7 @@ class YamuxSession:
         else:
             raise YamuxError(f"stream id {stream_id} used twice")
 
-    def _on_announced(self, flags: int, stream: _Stream, size: int) -> None:
+    def _on_announced(self, flags: int, stream: Stream, size: int) -> None:
         """Charge a body that is about to come."""
         if stream.fin_received:
             raise YamuxError(f"data on stream {stream.id} after its end")
@@ -516,7 +449,7 @@ class YamuxSession:
             if self._body_fin:
                 self._on_fin(stream)
 
-    def _on_credit(self, stream: _Stream, size: int) -> None:
+    def _on_credit(self, stream: Stream, size: int) -> None:
         if stream.send_window + size > MAX_UINT32:
             raise YamuxError(
                 f"window of {stream.send_window + size} bytes on stream {stream.id}, "
@@ -526,7 +459,7 @@ class YamuxSession:
         if not stream.fin_due:
             self._events.append(WindowOpened(stream.id, stream.send_window))
 
-    def _on_fin(self, stream: _Stream) -> bool:
+    def _on_fin(self, stream: Stream) -> bool:
         """End the peer's direction; False when it had ended before."""
         if stream.fin_received:
             return False
@@ -536,7 +469,7 @@ class YamuxSession:
         self._finish(stream)
         return True
 
-    def _on_reset(self, stream: _Stream) -> bool:
+    def _on_reset(self, stream: Stream) -> bool:
         """End both directions; False when they had ended before."""
         if stream.fin_received and stream.fin_sent:
             return False
@@ -597,7 +530,7 @@ class YamuxSession:
         self._next_id += 2
         self._outbound += 1
         self._unacked += 1
-        stream = self._streams[stream_id] = _Stream(stream_id, False, self._now)
+        stream = self._streams[stream_id] = Stream(stream_id, False, self._now)
         stream.greeting = SYN
         self._owe(stream, HEADER.size)
         return stream_id
@@ -679,7 +612,7 @@ class YamuxSession:
             self._owe(stream, HEADER.size)
         stream.update += due
 
-    def _grow(self, stream: _Stream) -> int:
+    def _grow(self, stream: Stream) -> int:
         """Double a window that was used up within four round trips."""
         if not self._rtt or self._now - stream.epoch >= 4 * self._rtt:
             return 0
@@ -706,7 +639,7 @@ class YamuxSession:
         if stream is not None:
             self._reset(stream)
 
-    def _reset(self, stream: _Stream) -> None:
+    def _reset(self, stream: Stream) -> None:
         is_over = stream.fin_received and stream.fin_sent
         is_unheard = stream.greeting == SYN
         if not is_over and not is_unheard:
@@ -715,20 +648,20 @@ class YamuxSession:
             self._earned += 2
         self._drop(stream)
 
-    def _live(self, stream_id: int) -> _Stream | None:
+    def _live(self, stream_id: int) -> Stream | None:
         return None if self._is_closed else self._streams.get(stream_id)
 
-    def _wait_for_end(self, stream: _Stream) -> None:
+    def _wait_for_end(self, stream: Stream) -> None:
         """Start over the time within which the peer must send something."""
         self._half_closed[stream.id] = self._now + self._limits.half_closed_timeout
         self._half_closed.move_to_end(stream.id)
 
-    def _finish(self, stream: _Stream) -> None:
+    def _finish(self, stream: Stream) -> None:
         """Forget a stream that both sides closed and the reader has emptied."""
         if stream.fin_received and stream.fin_sent and not stream.unread:
             self._drop(stream)
 
-    def _drop(self, stream: _Stream) -> None:
+    def _drop(self, stream: Stream) -> None:
         """Forget a stream and give back all that it held."""
         del self._streams[stream.id]
         self._ready.pop(stream.id, None)
@@ -787,7 +720,7 @@ class YamuxSession:
         self._resets.clear()
         return parts
 
-    def _take_turn(self, stream: _Stream, parts: list[bytes | memoryview]) -> int:
+    def _take_turn(self, stream: Stream, parts: list[bytes | memoryview]) -> int:
         """Write a stream's control frames and one data frame; returns their size.
 
         SYN, ACK and FIN go alone on a window update of length 0: some peers miss a
@@ -822,7 +755,7 @@ class YamuxSession:
             self._finish(stream)
         return size
 
-    def _take_body(self, stream: _Stream, parts: list[bytes | memoryview]) -> int:
+    def _take_body(self, stream: Stream, parts: list[bytes | memoryview]) -> int:
         """Write one data frame of what is queued."""
         left = body = min(stream.queued, MAX_BODY)
         parts.append(HEADER.pack(VERSION, DATA, 0, stream.id, body))
@@ -848,7 +781,7 @@ class YamuxSession:
                 self._events.append(WindowOpened(stream_id, window))
         self._stalled.clear()
 
-    def _owe(self, stream: _Stream, size: int) -> None:
+    def _owe(self, stream: Stream, size: int) -> None:
         stream.owed += size
         self._pending += size
         self._ready.setdefault(stream.id, stream)
