@@ -182,6 +182,13 @@ def test_unsubscribe_works_on_the_default_and_on_everything() -> None:
     assert change == Subscribe(frozenset(CATALOGUE.keys() - {"log.entry"}))
 
 
+def test_unsubscribe_refuses_when_the_rest_is_over_the_limit() -> None:
+    talk = Conversation(types=EVERYTHING, max_filters=3)
+    (error,) = tell(talk, "UNSUBSCRIBE_EVENTS", names("log.entry"))
+    assert message(error)["payload"]["message"].endswith("event types, limit 3")
+    assert talk.types is None
+
+
 def test_unsubscribe_lists_wrong_names(talk: Conversation) -> None:
     (error,) = tell(talk, "UNSUBSCRIBE_EVENTS", names("no.such"))
     assert message(error)["payload"]["rejected"] == ["no.such"]

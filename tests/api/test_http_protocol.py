@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from praxis_fast.limits import HTTPLimits, Limits
+from praxis_fast.limits import HTTPLimits, Limits, WebSocketLimits
 from tests.api.test_http import ask_raw
 
 if TYPE_CHECKING:
@@ -84,3 +85,21 @@ async def test_connection_is_kept_and_headers_are_counted_anew(
             headers = {"x-filler": "y" * 8000}
             assert (await http.get("/health", headers=headers)).status_code == 200
         assert len(server._server.server_state.connections) == 1
+
+
+async def test_ws_10_connections_over_the_limit_are_refused(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("praxis_fast.api.server.SPARE_CONNECTIONS", 1)
+    server = await serve(limits=Limits(websocket=WebSocketLimits(max_clients=1)))
+    idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+    assert (await ask_raw(server)).startswith(b"HTTP/1.1 503 ")
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+    connections = server._server.server_state.connections
+    async with asyncio.timeout(10):
+        while connections:
+            await asyncio.sleep(0.005)
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        assert (await http.get("/health")).status_code == 200

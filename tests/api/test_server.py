@@ -141,6 +141,6 @@ def test_max_clients_leaves_descriptors_for_other_work(
     import resource
 
     limits = Limits(websocket=WebSocketLimits(max_clients=500))
-    for soft, expected in ((1024, 500), (256, 224), (10, 1), (-1, 500)):
+    for soft, expected in ((1024, 500), (512, 224), (10, 1), (-1, 500)):
         monkeypatch.setattr(resource, "getrlimit", lambda kind, soft=soft: (soft, soft))
         assert max_clients(limits) == expected

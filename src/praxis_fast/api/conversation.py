@@ -151,11 +151,7 @@ class Conversation:
             return [self._unknown(rejected, request_id)]
         added = {name for types in accepted.values() for name in types}
         types = added if self._is_default else self._types | added
-        if len(types) > self._max_filters:
-            raise BadRequestError(
-                f"subscription of {len(types)} event types, limit {self._max_filters}"
-            )
-        self._types, self._is_default = types, False
+        self._set_types(types)
         return self._changed("Subscribed to", accepted, rejected, request_id)
 
     def _unsubscribe(self, payload: object, request_id: object) -> list[Action]:
@@ -167,8 +163,15 @@ class Conversation:
             self._remove(types, name)
         if rejected and not accepted:
             return [self._unknown(rejected, request_id)]
-        self._types, self._is_default = types, False
+        self._set_types(types)
         return self._changed("Unsubscribed from", accepted, rejected, request_id)
+
+    def _set_types(self, types: Set[str]) -> None:
+        if len(types) > self._max_filters:
+            raise BadRequestError(
+                f"subscription of {len(types)} event types, limit {self._max_filters}"
+            )
+        self._types, self._is_default = types, False
 
     def _remove(self, types: set[str], name: str) -> None:
         """Take a type or glob out; a wider glob is replaced by the rest it stands for.

@@ -22,6 +22,7 @@ class BoundedHTTPProtocol(HttpToolsProtocol):
     """Refuses long lines and headers and cuts slow ones, before anything is routed."""
 
     limits: HTTPLimits
+    max_connections: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -30,9 +31,13 @@ class BoundedHTTPProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client must say what it wants in time."""
+        """A client must say what it wants in time, and there may be too many."""
         super().connection_made(transport)
-        self._arm()
+        if len(self.connections) > self.max_connections:
+            count = f"{self.max_connections} connections are open"
+            self._answer(503, "service unavailable", count)
+        else:
+            self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
@@ -108,6 +113,9 @@ class BoundedHTTPProtocol(HttpToolsProtocol):
             self._answer(408, "request timeout", f"headers not complete in {seconds}")
 
 
-def make_http_protocol(limits: HTTPLimits) -> type[BoundedHTTPProtocol]:
-    """The class for one server."""
-    return type("HTTPProtocol", (BoundedHTTPProtocol,), {"limits": limits})
+def make_http_protocol(
+    limits: HTTPLimits, max_connections: int
+) -> type[BoundedHTTPProtocol]:
+    """The class for one server; WebSockets count as connections too."""
+    members = {"limits": limits, "max_connections": max_connections}
+    return type("HTTPProtocol", (BoundedHTTPProtocol,), members)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from praxis_fast.api.served import ServedAgent
 
+# Connections besides the event streams: requests, and clients on their way in or out.
+SPARE_CONNECTIONS = 256
+
 # Long enough for a burst of 10,000 clients between two loop turns.
 BACKLOG = 4096
 
@@ -152,7 +155,9 @@ class HTTPServer:
         protocol: Any = functools.partial(Protocol, gateway=gateway)
         return uvicorn.Config(
             make_app(self._agent, limits=self._limits, access=self._access),
-            http=make_http_protocol(self._limits.http),
+            http=make_http_protocol(
+                self._limits.http, gateway.max_clients + SPARE_CONNECTIONS
+            ),
             ws=protocol,
             ws_max_size=self._limits.websocket.max_message,
             lifespan="off",
@@ -192,7 +197,7 @@ class HTTPServer:
 
 
 def max_clients(limits: Limits) -> int:
-    """How many clients the setting and the free file descriptors allow (WS-10)."""
+    """How many clients the setting and the file descriptors allow (WS-10)."""
     try:
         import resource
     except ImportError:  # no such limit on this system
@@ -200,5 +205,6 @@ def max_clients(limits: Limits) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return limits.websocket.max_clients
-    free = soft - limits.connections.reserved_descriptors
+    # Requests must still get through when the event streams are full.
+    free = soft - limits.connections.reserved_descriptors - SPARE_CONNECTIONS
     return max(1, min(limits.websocket.max_clients, free))
