@@ -57,6 +57,8 @@ def run_demo(seconds: float) -> int:
         return asyncio.run(_until_terminated(seconds))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except OSError as error:
+        raise NetworkError(str(error)) from error
 
 
 async def _until_terminated(seconds: float) -> int:
@@ -132,8 +134,12 @@ class AgentProcess:
 
     async def _wait_ready(self) -> None:
         assert self._process.stdout is not None
-        async with asyncio.timeout(START):
-            line = await self._process.stdout.readline()
+        try:
+            async with asyncio.timeout(START):
+                line = await self._process.stdout.readline()
+        except TimeoutError as error:
+            message = f"{self.name} did not start within {START:g} s"
+            raise PraxisError(message) from error
         if not line:
             log = self._log.read_text(errors="replace").strip()
             raise PraxisError(f"{self.name} did not start:\n{log}")

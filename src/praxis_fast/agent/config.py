@@ -36,10 +36,7 @@ NO_PLAINTEXT = (
 )
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-# A name is a folder's name too, and 128 bytes in a card.
-Name = Annotated[
-    str, Meta(max_length=128, pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$")
-]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ class P2PConfig:
     enable_mdns: Annotated[bool, Meta(description="find peers by multicast")] = True
     bootstrap_nodes: Annotated[
         tuple[str, ...],
-        Meta(description="multiaddrs with /p2p/<peer id>, dialled and redialled"),
+        Meta(description="multiaddrs of peers, dialled and redialled"),
     ] = ()
     allow: Annotated[
         tuple[str, ...], Meta(description="peer ids that may call every tool")
@@ -286,24 +283,27 @@ def _tidy(key: str, entry: Entry) -> Entry:
 
 def _faults(config: AgentConfig) -> Iterator[tuple[str, str]]:
     """What no type says; the first one becomes an error."""
+    if not _names_a_folder(config.name):
+        message = "must be a word without slashes that begins with no dot"
+        yield "agent.name", f"{message}, not {settings.shown(config.name)}"
     if not config.p2p.secure:
         yield "p2p.secure", NO_PLAINTEXT
-    for text in config.p2p.bootstrap_nodes:
-        yield from _address_faults(text)
-    for text in config.p2p.allow:
-        try:
-            PeerID.parse(text)
-        except AddressError as error:
-            yield "p2p.allow", f"{error}, value {settings.shown(text)}"
+    for key, texts, parse in (
+        ("p2p.bootstrap_nodes", config.p2p.bootstrap_nodes, Multiaddr.parse),
+        ("p2p.allow", config.p2p.allow, PeerID.parse),
+    ):
+        for text in texts:
+            try:
+                parse(text)
+            except AddressError as error:
+                yield key, f"{error}, value {settings.shown(text)}"
 
 
-def _address_faults(text: str) -> Iterator[tuple[str, str]]:
-    try:
-        if Multiaddr.parse(text).peer_id is None:
-            message = f"must end in /p2p/<peer id>, value {settings.shown(text)}"
-            yield "p2p.bootstrap_nodes", message
-    except AddressError as error:
-        yield "p2p.bootstrap_nodes", f"{error}, value {settings.shown(text)}"
+def _names_a_folder(name: str) -> bool:
+    """Whether the data directory may be called so, and a card (128 bytes) as well."""
+    is_short = 0 < len(name.encode()) <= 128
+    is_plain = name.isprintable() and not set(name) & set("/\\") and name[0] != "."
+    return is_short and is_plain
 
 
 def _value_at(config: object, key: str) -> Any:
