@@ -26,41 +26,52 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One contender's seconds per run, one number per round."""
+    """What one run cost a contender, one number per round: seconds as a rule."""
 
     name: str
-    seconds: tuple[float, ...]
+    samples: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """Seconds for one run."""
-        return statistics.median(self.seconds)
+        """The cost of one run."""
+        return statistics.median(self.samples)
 
     @property
     def best(self) -> float:
-        """Seconds for the quickest run: what is left when nothing else disturbs."""
-        return min(self.seconds)
+        """The cost of the quickest run: what is left when nothing else disturbs."""
+        return min(self.samples)
 
     @property
     def spread(self) -> float:
         """Distance between the quartiles as a part of the median."""
-        low, _, high = statistics.quantiles(self.seconds, n=4)
+        if len(self.samples) < 2 or not self.median:
+            return 0.0
+        low, _, high = statistics.quantiles(self.samples, n=4)
         return (high - low) / self.median
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows over the same work: so many items, so many bytes."""
+    """Rows over the same work: so many items (called `unit`), so many bytes.
+
+    Tables of one `curve` are points of a plot: their cost against `x`. A `cost` of
+    "memory" means that samples are bytes, not seconds.
+    """
 
     title: str
     items: int
     bytes: int
     rows: tuple[Row, ...]
+    unit: str = "text"
+    curve: str = ""
+    x: float = 0.0
+    cost: str = "time"
 
     def lines(self) -> list[str]:
         """The table as text; ratios are to the first row."""
-        head = f"{self.title}: {self.items} texts, {self.bytes} bytes"
-        names = f"{'ns/text':>12}{'GB/s':>9}{'best':>9}{'spread':>8}{'ratio':>9}"
+        unit = self.unit
+        head = f"{self.title}: {self.items} {unit}s, {self.bytes} bytes"
+        names = f"{'ns/' + unit:>12}{'GB/s':>9}{'best':>9}{'spread':>8}{'ratio':>9}"
         return [head, " " * 28 + names, *map(self._line, self.rows)]
 
     def _line(self, row: Row) -> str:
