@@ -28,11 +28,18 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_FromObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
 from praxis_fast._core.matcher cimport Group
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index)
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void *address, int write)
 
 POLICIES = ("disconnect", "drop_oldest", "coalesce")
 
@@ -48,6 +55,8 @@ cdef enum:
     MAX_IDLE_RING = 16
     # Logs without subscribers that may wait to be swept out.
     MAX_DEAD = 64
+    # Groups ahead whose logs are fetched into the cache.
+    AHEAD = 8
 
 cdef int64_t NO_ALARM = 0x7FFFFFFFFFFFFFFF
 # Bounds beyond this bound nothing; sums with them must not overflow.
@@ -243,30 +252,32 @@ cdef struct Entry:
 cdef class Log:
     """The frames of one group that some subscriber still waits for."""
 
-    cdef object group
+    # What publishing touches comes first, in two cache lines.
     cdef uint64_t owner
     cdef Entry *ring
     cdef int64_t mask
-    # Positions of the oldest frame and of the next one; bytes published before `end`.
+    # Positions of the oldest frame and of the next one; bytes published before each.
     cdef int64_t start
     cdef int64_t end
+    cdef int64_t start_bytes
     cdef int64_t end_bytes
-    # The sequence number of the last frame trimmed away.
-    cdef int64_t trimmed_seq
     # No subscriber can be over its bounds before these are passed.
     cdef int64_t alarm_position
     cdef int64_t alarm_bytes
     # The widest bounds of any subscriber there was: what a floating one may need.
     cdef int64_t keep_events
     cdef int64_t keep_bytes
-    cdef list subs
+    cdef bint is_dirty
+    cdef bint is_stale
     # Subscribers with a queue of their own.
     cdef dict detached
+    cdef list subs
+    cdef object group
+    # The sequence number of the last frame trimmed away.
+    cdef int64_t trimmed_seq
     # The round: subscribers before `turn` have been served, or had to be passed.
     cdef Py_ssize_t turn
     cdef int64_t round_end
-    cdef bint is_dirty
-    cdef bint is_stale
     # Joined frames of this turn by first position, all up to `joined_end`.
     cdef dict joined
     cdef int64_t joined_end
@@ -330,6 +341,7 @@ cdef class Log:
         while self.start < position:
             frame = self.ring[self.start & self.mask].frame
             self.trimmed_seq = (<Frame> frame).seq
+            self.start_bytes += (<Frame> frame).size
             self.start += 1
             Py_DECREF(<object> frame)
         if self.start == self.end and self.mask >= MAX_IDLE_RING:
@@ -727,7 +739,6 @@ cdef class Fanout:
     def publish(self, frame, groups, int64_t seq, *, topic=None):
         """Queue the frame for every subscriber of the groups; `seq` never falls."""
         cdef Frame entry
-        cdef Log log
         if type(frame) is not bytes:
             raise UsageError(f"frame must be bytes, not {type(frame).__name__}")
         if not frame:
@@ -740,10 +751,20 @@ cdef class Fanout:
             topic = PyUnicode_FromObject(topic)
         self.last_seq = seq
         entry = make_frame(<bytes> frame, seq, topic, self.counter)
-        for group in groups:
-            log = self.find_log(group)
+        if type(groups) is not tuple:
+            groups = tuple(groups)
+        self.append_all(<tuple> groups, entry)
+
+    cdef int append_all(self, tuple groups, Frame entry) except -1:
+        cdef Py_ssize_t i, count = PyTuple_GET_SIZE(groups)
+        cdef Log log
+        for i in range(count):
+            if i + AHEAD < count:
+                fetch_log(PyTuple_GET_ITEM(groups, i + AHEAD))
+            log = self.find_log(<object> PyTuple_GET_ITEM(groups, i))
             if log is not None:
                 self.append(log, entry)
+        return 0
 
     cdef int append(self, Log log, Frame frame) except -1:
         log.append(frame)
@@ -756,7 +777,7 @@ cdef class Fanout:
             self.check_bounds(log)
         if (
             log.end - log.start > log.keep_events
-            or log.end_bytes - log.before(log.start) > log.keep_bytes
+            or log.end_bytes - log.start_bytes > log.keep_bytes
         ):
             log.trim_kept()
         return 0
@@ -962,6 +983,15 @@ cdef class Fanout:
         cdef list taken = self.gone
         self.gone = []
         return taken
+
+
+cdef inline void fetch_log(PyObject *group) noexcept:
+    """Bring the log of a matched group into the cache, two lines of it."""
+    cdef PyObject *log
+    if type(<object> group) is Group:
+        log = <PyObject *> (<Group> group).log
+        prefetch(log, 1)
+        prefetch(<char *> log + 64, 1)
 
 
 cdef int check_bound(str name, value) except -1:

@@ -17,14 +17,15 @@ cdef struct Home:
 
 
 cdef class Group:
-    cdef readonly object filter
-    cdef dict members
+    # First, beside the reference count, which is touched with it.
+    cdef uint64_t stamp
     # The fan-out keeps its log of the group here, so that publishing looks nothing up.
     cdef object log
+    cdef readonly object filter
+    cdef dict members
     cdef Py_hash_t hash
     cdef bint is_alive
     cdef bint has_failed
-    cdef uint64_t stamp
     # Every term the filter names (owned), cut into types, sources, tasks, peers,
     # required and excluded tags by `ends`.
     cdef void **wanted
