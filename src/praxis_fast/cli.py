@@ -1,4 +1,4 @@
-"""The `praxis-fast` command (contract: design.md §7).
+"""The `praxis-fast` command; its options and output are relied on from outside.
 
 Only click and what it needs are imported with this module; each command imports its own
 when it runs, so that `--help` is quick.

@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from praxis_fast import core
 from praxis_fast.agent.agent import Agent
 from praxis_fast.agent.samples import TOOLS
 from praxis_fast.agent.tool_modules import load_tools
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 def run_agent(loaded: Loaded, *, ready_json: bool = False) -> int:
     """Run until SIGINT or SIGTERM; a second one leaves at once."""
+    if core.BACKEND == "pure" and not core.PURE:
+        logger.warning("the compiled core is missing; the plain twins are slower")
     for warning in loaded.warnings:
         logger.warning("%s", warning)
     tools = load_tools(loaded.config.tools) or TOOLS
@@ -97,7 +100,7 @@ def _announce(agent: Agent, *, as_json: bool) -> None:
         lines = [f"p2p {addr}" for addr in addrs]
         lines += [] if url is None else [f"http {url}"]
     try:
-        print("\n".join(lines), flush=True)  # noqa: T201  contract: design.md §7
+        print("\n".join(lines), flush=True)  # noqa: T201 - who started us reads it
     except OSError:
         # Nobody reads it any more; the agent serves all the same.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
