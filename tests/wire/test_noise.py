@@ -358,9 +358,9 @@ def flipped(data: bytes, place: int) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 31])
 def test_sec_3_message_too_short_is_refused(size: int) -> None:
-    with pytest.raises(NoiseError, match="truncated"):
+    with pytest.raises(NoiseError, match="at least"):
         listen().receive_data(framed(bytes(size)))
-    with pytest.raises(NoiseError, match="truncated"):
+    with pytest.raises(NoiseError, match="at least"):
         dial().receive_data(framed(bytes(size)))
 
 

@@ -28,6 +28,9 @@ NONCE_END: Final = 2**64 - 1
 # §7.5, pattern XX: what each message carries before its payload.
 XX: Final = (("e",), ("e", "ee", "s", "es"), ("s", "se"))
 
+# Each with an empty payload: keys, and a tag behind what is encrypted already.
+MIN_SIZES: Final = (32, 32 + 48 + 16, 48 + 16)
+
 
 class CipherState:
     """§5.1: one direction's key and counter; dead after any failure."""
@@ -176,10 +179,13 @@ class HandshakeState:
         """The payload of the next message."""
         if self.is_our_turn or self.is_done:
             raise NoiseError("handshake message out of order")
+        needed = MIN_SIZES[self._step]
+        if len(message) < needed:
+            raise NoiseError(
+                f"handshake message of {len(message)} bytes, at least {needed} needed"
+            )
         for word in XX[self._step]:
             message = self._read(word, message)
-        if len(message) < self._symmetric.tag_size:
-            raise NoiseError("handshake message is truncated")
         self._step += 1
         return self._symmetric.decrypt_and_hash(message)
 
@@ -202,11 +208,12 @@ class HandshakeState:
     def _read(self, word: str, message: bytes) -> bytes:
         """Take what the word stands for; returns the rest of the message."""
         if word == "e":
-            self._remote_ephemeral, message = _cut(message, KEY_SIZE)
+            self._remote_ephemeral, message = message[:KEY_SIZE], message[KEY_SIZE:]
             self._symmetric.mix_hash(self._remote_ephemeral)
         elif word == "s":
-            data, message = _cut(message, KEY_SIZE + self._symmetric.tag_size)
-            self.remote_static = self._symmetric.decrypt_and_hash(data)
+            size = KEY_SIZE + self._symmetric.tag_size
+            self.remote_static = self._symmetric.decrypt_and_hash(message[:size])
+            message = message[size:]
         else:
             self._mix_shared(word)
         return message
@@ -220,14 +227,8 @@ class HandshakeState:
             shared = private.exchange(X25519PublicKey.from_public_bytes(public))
         except ValueError as error:
             # RFC 7748 §6.1: a key of small order makes the secret all zero.
-            raise NoiseError("key of small order, shared secret is zero") from error
+            raise NoiseError("key of small order, all-zero secret") from error
         self._symmetric.mix_key(shared)
-
-
-def _cut(message: bytes, size: int) -> tuple[bytes, bytes]:
-    if len(message) < size:
-        raise NoiseError("handshake message is truncated")
-    return message[:size], message[size:]
 
 
 def _expand(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
