@@ -280,3 +280,11 @@ def test_key_1_half_written_key_is_an_error_and_stays(tmp_path, keep: int) -> No
     with pytest.raises(KeyFileError, match="not an identity key"):
         PrivateKey.load_or_create(path)
     assert path.read_bytes() == part
+
+
+def test_key_is_the_same_before_and_after_it_was_used() -> None:
+    fresh = PublicKey(KeyType.ED25519, ED25519_DATA)
+    used = PublicKey.from_protobuf(fresh.to_protobuf())
+    assert fresh == used
+    assert hash(fresh) == hash(used)
+    assert repr(fresh) == repr(used)

@@ -7,7 +7,7 @@ only the canonical encoding of a strong key is one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,10 @@ class PublicKey:
     """Which algorithm."""
     data: bytes
     """The key as the specification encodes it for this type."""
+    _checked: _Loaded | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """The key in usable form, once it has passed its checks."""
 
     @classmethod
     def from_protobuf(
@@ -102,11 +106,16 @@ class PublicKey:
 
     def _load(self, limits: SecurityLimits) -> _Loaded:
         """The key in usable form; PublicKeyError when it is not a good one."""
+        if self._checked is not None:
+            return self._checked
         if self.type is KeyType.ED25519:
-            return _load_ed25519(self.data)
-        if self.type is KeyType.SECP256K1:
-            return _load_secp256k1(self.data)
-        return _load_der(self.type, self.data, limits)
+            key: _Loaded = _load_ed25519(self.data)
+        elif self.type is KeyType.SECP256K1:
+            key = _load_secp256k1(self.data)
+        else:
+            key = _load_der(self.type, self.data, limits)
+        object.__setattr__(self, "_checked", key)
+        return key
 
 
 class PrivateKey:
