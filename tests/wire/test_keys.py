@@ -218,9 +218,9 @@ def test_sec_2_der_that_is_not_canonical_is_refused() -> None:
             serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
         )
     )
-    prefix = key_vectors.ECDSA_PUBLIC[6:29]
-    data = b"\x30\x39" + prefix[:-1] + b"\x03\x22\x00" + compressed
-    with pytest.raises(PublicKeyError):
+    algorithm = key_vectors.ECDSA_PUBLIC[6:27]
+    data = b"\x30\x39" + algorithm + b"\x03\x22\x00" + compressed
+    with pytest.raises(PublicKeyError, match="encoding is not canonical"):
         PublicKey.from_protobuf(message(3, data))
     for junk in (b"", b"\x30", key_vectors.ECDSA_PUBLIC[4:] + b"\0"):
         with pytest.raises(PublicKeyError):
