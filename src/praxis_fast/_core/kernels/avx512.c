@@ -6,6 +6,7 @@
 #ifdef SCAN_HAS_AVX
 
 #include <immintrin.h>
+#include <string.h>
 
 #define KERNEL                                                                         \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,"    \
@@ -34,7 +35,16 @@ struct masks {
     uint64_t backslash[LANES];
     uint64_t escaped[LANES];
     uint64_t in_string[LANES]; /* as if none was open at the start of the lane */
-    uint64_t parity;           /* lanes with an odd number of quotes */
+    /* One bit per lane, one byte per group. */
+    uint8_t odd_quotes[LANES / GROUP];
+    uint8_t reaches_zero[LANES / GROUP];
+    uint8_t may_overflow[LANES / GROUP];
+};
+
+/* Carried from group to group by the second half. */
+struct carry {
+    __m512i depth; /* before the group, in each number */
+    __m512i bad_backslash;
 };
 
 static inline KERNEL __m512i load(const uint64_t *p)
@@ -49,9 +59,10 @@ static inline KERNEL __m512i classes(const uint8_t *p, int32_t left,
     const uint64_t all = ~(uint64_t)0;
     uint64_t present = left >= LANE ? all : left > 0 ? all >> (LANE - left) : 0;
     __m512i bytes = _mm512_maskz_loadu_epi8(present, p);
-    __mmask64 ascii = _mm512_testn_epi8_mask(bytes, _mm512_set1_epi8(-128));
-    return _mm512_maskz_permutex2var_epi8(ascii, _mm512_loadu_si512(table), bytes,
-                                          _mm512_loadu_si512(table + 64));
+    /* The look-up takes seven bits: what is not ASCII becomes 0x7f, of no class. */
+    bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8(0x7f));
+    return _mm512_permutex2var_epi8(_mm512_loadu_si512(table), bytes,
+                                    _mm512_loadu_si512(table + 64));
 }
 
 /* Quote, backslash, open, close of one lane, then of the next. */
@@ -151,7 +162,7 @@ static inline KERNEL __m512i find_strings(struct masks *m, int32_t lane,
     __m512i escaped =
         find_escaped(g.backslash, _mm512_alignr_epi64(next, escapes, GROUP - 1));
     __m512i in_string = prefix_xors(_mm512_andnot_si512(escaped, g.quote));
-    m->parity |= (uint64_t)_mm512_movepi64_mask(in_string) << lane;
+    m->odd_quotes[lane / GROUP] = (uint8_t)_mm512_movepi64_mask(in_string);
     _mm512_storeu_si512(&m->open[lane], g.open);
     _mm512_storeu_si512(&m->close[lane], g.close);
     _mm512_storeu_si512(&m->backslash[lane], g.backslash);
@@ -177,34 +188,38 @@ static inline KERNEL __m512i outer_closers_of(__m512i open, __m512i close)
     return _mm512_andnot_si512(sum, close);
 }
 
-/* Takes a group's brackets out of strings and notes the depths. Each number in `depth`
-   is the depth before the group; returns the depth behind it, likewise. */
-static inline KERNEL __m512i find_depths(struct batch *b, const struct masks *m,
-                                         int32_t lane, __mmask8 strings, __m512i depth,
-                                         int32_t max_depth)
+/* Takes a group's brackets out of strings and notes the depths. */
+static inline KERNEL void find_depths(struct batch *b, struct masks *m, int32_t lane,
+                                      __mmask8 strings, __m512i max_depth,
+                                      struct carry *c)
 {
     const __m512i ones = _mm512_set1_epi64(-1);
     __m512i alone = load(&m->in_string[lane]);
     __m512i in_string = _mm512_mask_xor_epi64(alone, strings, alone, ones);
     __m512i open = _mm512_andnot_si512(in_string, load(&m->open[lane]));
     __m512i close = _mm512_andnot_si512(in_string, load(&m->close[lane]));
+    __m512i bad = _mm512_andnot_si512(in_string, load(&m->backslash[lane]));
     __m512i opened = _mm512_popcnt_epi64(open);
     __m512i outer = _mm512_popcnt_epi64(outer_closers_of(open, close));
     __m512i change = _mm512_sub_epi64(opened, _mm512_popcnt_epi64(close));
-    __m512i after = _mm512_add_epi64(depth, running_sums(change));
+    __m512i after = _mm512_add_epi64(c->depth, running_sums(change));
     __m512i before = _mm512_sub_epi64(after, change);
-    __mmask8 reaches = _mm512_cmple_epi64_mask(before, outer);
-    __mmask8 overflows = _mm512_cmpgt_epi64_mask(_mm512_add_epi64(before, opened),
-                                                 _mm512_set1_epi64(max_depth));
-    __mmask8 bad = _mm512_test_epi64_mask(
-        _mm512_andnot_si512(in_string, load(&m->backslash[lane])), ones);
-    b->reaches_zero |= (uint64_t)reaches << lane;
-    b->may_overflow |= (uint64_t)overflows << lane;
-    b->bad_backslash |= bad;
+    __m512i peak = _mm512_add_epi64(before, opened); /* or less */
+    m->reaches_zero[lane / GROUP] = (uint8_t)_mm512_cmple_epi64_mask(before, outer);
+    m->may_overflow[lane / GROUP] = (uint8_t)_mm512_cmpgt_epi64_mask(peak, max_depth);
     _mm512_storeu_si512(&b->open[lane], open);
     _mm512_storeu_si512(&b->close[lane], close);
     _mm256_storeu_si256((__m256i *)&b->depth[lane], _mm512_cvtepi64_epi32(before));
-    return _mm512_permutexvar_epi64(_mm512_set1_epi64(GROUP - 1), after);
+    c->depth = _mm512_permutexvar_epi64(_mm512_set1_epi64(GROUP - 1), after);
+    c->bad_backslash = _mm512_or_si512(c->bad_backslash, bad);
+}
+
+/* The bits of all groups; those before `first` were not read. */
+static inline KERNEL uint64_t join(const uint8_t *groups, int32_t first)
+{
+    uint64_t bits;
+    memcpy(&bits, groups, sizeof bits);
+    return bits & ~(uint64_t)0 << first;
 }
 
 /* The first half of the pass; returns the lanes that start inside a string. */
@@ -214,12 +229,13 @@ static inline KERNEL uint64_t find_all_strings(struct masks *m, const struct sca
 {
     __m512i escapes = _mm512_set1_epi64(s->state == SCAN_ESCAPE);
     int32_t pos = first * LANE;
-    m->parity = 0;
+    memset(m->odd_quotes, 0, sizeof m->odd_quotes);
     for (; pos + GROUP * LANE <= size; pos += GROUP * LANE)
         escapes = find_strings(m, pos / LANE, data + pos, GROUP * LANE, escapes);
     if (pos < size)
         find_strings(m, pos / LANE, data + pos, size - pos, escapes);
-    return -(uint64_t)(s->state >= SCAN_STRING) ^ prefix_xor(m->parity) << 1;
+    return -(uint64_t)(s->state >= SCAN_STRING) ^
+           prefix_xor(join(m->odd_quotes, first)) << 1;
 }
 
 static KERNEL void read_lanes(struct batch *b, const struct scanner *s,
@@ -227,14 +243,16 @@ static KERNEL void read_lanes(struct batch *b, const struct scanner *s,
 {
     struct masks m;
     uint64_t strings = find_all_strings(&m, s, data, first, size);
-    __m512i depth = _mm512_set1_epi64(s->depth);
+    struct carry c = {_mm512_set1_epi64(s->depth), _mm512_setzero_si512()};
+    const __m512i max_depth = _mm512_set1_epi64(s->max_depth);
     int32_t last = (size - 1) / LANE, end = (size - 1) % LANE;
-    b->reaches_zero = b->may_overflow = b->bad_backslash = 0;
+    uint64_t present = ~(uint64_t)0 >> (LANES - 1 - last);
     for (int32_t lane = first; lane <= last; lane += GROUP)
-        depth = find_depths(b, &m, lane, (__mmask8)(strings >> lane), depth,
-                            s->max_depth);
-    b->reaches_zero &= ~(uint64_t)0 >> (LANES - 1 - last);
-    b->last_depth = _mm_cvtsi128_si32(_mm512_castsi512_si128(depth));
+        find_depths(b, &m, lane, (__mmask8)(strings >> lane), max_depth, &c);
+    b->reaches_zero = join(m.reaches_zero, first) & present;
+    b->may_overflow = join(m.may_overflow, first) & present;
+    b->bad_backslash = _mm512_test_epi64_mask(c.bad_backslash, c.bad_backslash);
+    b->last_depth = _mm_cvtsi128_si32(_mm512_castsi512_si128(c.depth));
     b->in_string = (m.in_string[last] >> end ^ strings >> last) & 1;
     b->in_escape = (m.backslash[last] & ~m.escaped[last]) >> end & 1;
 }

@@ -24,7 +24,7 @@ static uint64_t KERNEL prefix_xor(uint64_t bits);
 struct carry {
     uint64_t in_string; /* all ones or none */
     uint64_t in_escape; /* one or none */
-    int32_t depth;
+    uint64_t bad_backslash;
 };
 
 /* Bits whose byte follows a backslash that is not itself escaped. */
@@ -45,20 +45,9 @@ static inline KERNEL uint64_t next_escape(uint64_t backslash, uint64_t carry)
                                      : (uint64_t)__builtin_clzll(~backslash) & 1;
 }
 
-static inline KERNEL void note_depth(struct batch *b, int32_t lane, struct carry *c,
-                                     int32_t max_depth)
-{
-    uint64_t open = b->open[lane], close = b->close[lane];
-    int32_t opened = count(open);
-    b->reaches_zero |= (uint64_t)(c->depth <= count(outer_closers(open, close))) << lane;
-    b->may_overflow |= (uint64_t)(c->depth + opened > max_depth) << lane;
-    b->depth[lane] = c->depth;
-    c->depth += opened - count(close);
-}
-
-/* Reads one lane, `size` bytes of which are data. */
-static inline KERNEL void read_lane(struct batch *b, int32_t lane, const uint8_t *p,
-                                    int32_t size, struct carry *c, int32_t max_depth)
+/* Finds the brackets of one lane, `size` bytes of which are data. */
+static inline KERNEL void find_brackets(struct batch *b, int32_t lane, const uint8_t *p,
+                                        int32_t size, struct carry *c)
 {
     struct masks m;
     uint64_t escaped, in_string;
@@ -67,31 +56,53 @@ static inline KERNEL void read_lane(struct batch *b, int32_t lane, const uint8_t
     in_string = prefix_xor(m.quote & ~escaped) ^ c->in_string;
     b->open[lane] = m.open & ~in_string;
     b->close[lane] = m.close & ~in_string;
-    b->bad_backslash |= m.backslash & ~in_string;
+    c->bad_backslash |= m.backslash & ~in_string;
     c->in_escape = size < LANE ? escaped >> size & 1
                                : next_escape(m.backslash, c->in_escape);
     c->in_string = -(in_string >> (size - 1) & 1);
-    note_depth(b, lane, c, max_depth);
+}
+
+static KERNEL void find_all_brackets(struct batch *b, const struct scanner *s,
+                                     const uint8_t *data, int32_t first, int32_t size)
+{
+    struct carry c = {-(uint64_t)(s->state >= SCAN_STRING), s->state == SCAN_ESCAPE, 0};
+    int32_t lane = first;
+    for (; (lane + 1) * LANE <= size; lane++)
+        find_brackets(b, lane, data + lane * LANE, LANE, &c);
+    if (lane * LANE < size) {
+        uint8_t tail[LANE];
+        memset(tail, ' ', LANE);
+        memcpy(tail, data + lane * LANE, (size_t)(size - lane * LANE));
+        find_brackets(b, lane, tail, size - lane * LANE, &c);
+    }
+    b->bad_backslash = c.bad_backslash;
+    b->in_string = c.in_string;
+    b->in_escape = c.in_escape;
+}
+
+static KERNEL void find_depths(struct batch *b, const struct scanner *s, int32_t first,
+                               int32_t lanes)
+{
+    int32_t depth = s->depth;
+    uint64_t reaches_zero = 0, may_overflow = 0;
+    for (int32_t lane = first; lane < lanes; lane++) {
+        uint64_t open = b->open[lane], close = b->close[lane];
+        int32_t opened = count(open), outer = count(outer_closers(open, close));
+        reaches_zero |= (uint64_t)(depth <= outer) << lane;
+        may_overflow |= (uint64_t)(depth + opened > s->max_depth) << lane;
+        b->depth[lane] = depth;
+        depth += opened - count(close);
+    }
+    b->reaches_zero = reaches_zero;
+    b->may_overflow = may_overflow;
+    b->last_depth = depth;
 }
 
 static KERNEL void read_lanes(struct batch *b, const struct scanner *s,
                               const uint8_t *data, int32_t first, int32_t size)
 {
-    struct carry c = {-(uint64_t)(s->state >= SCAN_STRING), s->state == SCAN_ESCAPE,
-                      s->depth};
-    int32_t lane = first;
-    b->reaches_zero = b->may_overflow = b->bad_backslash = 0;
-    for (; (lane + 1) * LANE <= size; lane++)
-        read_lane(b, lane, data + lane * LANE, LANE, &c, s->max_depth);
-    if (lane * LANE < size) {
-        uint8_t tail[LANE];
-        memset(tail, ' ', LANE);
-        memcpy(tail, data + lane * LANE, (size_t)(size - lane * LANE));
-        read_lane(b, lane, tail, size - lane * LANE, &c, s->max_depth);
-    }
-    b->last_depth = c.depth;
-    b->in_string = c.in_string;
-    b->in_escape = c.in_escape;
+    find_all_brackets(b, s, data, first, size);
+    find_depths(b, s, first, (size + LANE - 1) / LANE);
 }
 
 #endif

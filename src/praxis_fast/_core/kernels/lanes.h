@@ -25,7 +25,7 @@
 #define PLAIN (8 * LANE)
 
 /* Below this, setting up lanes costs more than the byte loop. */
-#define SHORT_FEED 32
+#define SHORT_FEED 48
 
 /* What the first pass notes. In words about lanes, bit i is lane i. */
 struct batch {
