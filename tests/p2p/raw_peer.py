@@ -58,6 +58,7 @@ class RawPeer:
         self.writer = writer
         self.noise: NoiseTransport | None = None
         self.heard = bytearray()
+        self.sent = 0
 
     @classmethod
     async def connect(cls, addr: str) -> Self:
@@ -96,6 +97,25 @@ class RawPeer:
         async with asyncio.timeout(PATIENCE):
             while wanted not in self.heard:
                 assert await self._read(), f"ended without {wanted!r}"
+
+    async def may_send(self, stream_id: int, size: int) -> None:
+        """Read until the host lets us send as much, or has reset the stream."""
+        async with asyncio.timeout(PATIENCE):
+            while self._granted(stream_id) < self.sent + size:
+                if frame(WINDOW, RST, stream_id, 0) in self.heard:
+                    return
+                assert await self._read(), "hung up on while sending"
+        self.sent += size
+
+    def _granted(self, stream_id: int) -> int:
+        """All credit so far; only for a host that sends no data but negotiations."""
+        total, pos = 262_144, 0
+        while pos + HEADER.size <= len(self.heard):
+            _, kind, _, number, length = HEADER.unpack_from(self.heard, pos)
+            pos += HEADER.size + (length if kind == DATA else 0)
+            if kind == WINDOW and number == stream_id:
+                total += length
+        return total
 
     async def is_hung_up_on(self) -> bool:
         """Read to the end."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from praxis_fast import __version__
 from praxis_fast.errors import (
@@ -38,7 +39,7 @@ from praxis_fast.wire.peer_id import PeerID
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from praxis_fast.p2p.link import Handler
@@ -96,7 +97,7 @@ class Host:
         self._links: set[Link] = set()  # sockets, secured or not
         self._peers: dict[PeerID, Peer] = {}
         self._dialer = Dialer(self, self.resources, self._links.add)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # sockets on their way to a link
         self._all_gone: asyncio.Future[None] | None = None
         self._is_running = False
         self._is_telling = False
@@ -281,7 +282,7 @@ class Host:
             info = LinkInfo(link.peer_id, link.address, link.inbound)
             self.observers.connected(link.peer_id, info)
         peer.settle()
-        link.spawn("identify", self._ask(link, peer))
+        link.spawn("identify", self._ask, link, peer)
 
     def on_ended(self, link: Link, reason: str) -> None:
         """A link carries nothing any more."""
@@ -364,7 +365,7 @@ class Host:
         if link is None or peer.is_pushing or IDENTIFY_PUSH not in peer.protocols:
             return
         peer.is_pushing = True
-        link.spawn("identify", self._push_to(peer, link))
+        link.spawn("identify", self._push_to, peer, link)
 
     async def _push_to(self, peer: Peer, link: Link) -> None:
         """Push until the peer knows the latest."""
@@ -418,22 +419,20 @@ class Host:
         address = str(Multiaddr.tcp(host, port))
         link = Link(self, inbound=True, address=address, slot=slot)
         self._links.add(link)
-        self._spawn(self._adopt(link, accepted))
-
-    async def _adopt(self, link: Link, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        try:
-            await link.loop.connect_accepted_socket(lambda: link, accepted)
-        except BaseException as error:
+        adopting = asyncio.ensure_future(
+            link.loop.connect_accepted_socket(lambda: link, accepted)
+        )
+        self._tasks.add(adopting)
+        adopting.add_done_callback(partial(self._on_adopted, link, accepted))
+
+    def _on_adopted(
+        self, link: Link, accepted: socket.socket, adopting: asyncio.Task[Any]
+    ) -> None:
+        self._tasks.discard(adopting)
+        if adopting.cancelled() or adopting.exception() is not None:
             link.discard()
             accepted.close()
-            if not isinstance(error, OSError):
-                raise
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _connect_nameless(self, addresses: Sequence[Multiaddr]) -> PeerID:
         """Connect to whoever is there; a link we dialled to that place is used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,8 @@ from praxis_fast.wire.keys import PublicKey
 from praxis_fast.wire.protobuf import encode_varint
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from praxis_fast.limits import Limits
     from praxis_fast.p2p.link import Link
     from praxis_fast.p2p.stream import Stream
@@ -53,20 +56,20 @@ class IdentifyService:
         self._pushing: Counter[Link] = Counter()
 
     async def ask(self, link: Link) -> None:
-        """Ask the peer who it is."""
-        async with asyncio.timeout(self._owner.limits.identify.timeout):
-            async with await link.open_stream((IDENTIFY,), lazy=False) as stream:
-                # Our end comes with the answer: some peers miss one before it.
-                identity = await self._read(stream)
-                self._owner.on_identity(link, identity)
+        """Ask the peer who it is; IdentifyError when it does not say."""
+        async with (
+            self._in_time(),
+            await link.open_stream((IDENTIFY,), lazy=False) as stream,
+        ):
+            # Our end comes with the answer: some peers miss one before it.
+            self._owner.on_identity(link, await self._read(stream))
 
     async def answer(self, stream: Stream) -> None:
         """Handler: say who we are; the end of the stream shows it was read."""
-        timeout = self._owner.limits.identify.timeout
-        async with asyncio.timeout(timeout):
+        async with self._in_time():
             await self._write(stream)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._owner.limits.identify.timeout):
                 while await stream.read(READ_SIZE):
                     pass
         except TimeoutError:
@@ -75,11 +78,13 @@ class IdentifyService:
 
     async def push(self, link: Link) -> None:
         """Tell the peer who we are now."""
-        async with asyncio.timeout(self._owner.limits.identify.timeout):
-            async with await link.open_stream((IDENTIFY_PUSH,), lazy=True) as stream:
-                await self._write(stream)
-                while await stream.read(READ_SIZE):
-                    pass
+        async with (
+            self._in_time(),
+            await link.open_stream((IDENTIFY_PUSH,), lazy=True) as stream,
+        ):
+            await self._write(stream)
+            while await stream.read(READ_SIZE):
+                pass
 
     async def accept_push(self, stream: Stream) -> None:
         """Handler: the peer says what changed; absent fields did not."""
@@ -88,7 +93,7 @@ class IdentifyService:
             raise IdentifyError(f"{MAX_PUSHES} pushes at once, limit {MAX_PUSHES}")
         self._pushing[link] += 1
         try:
-            async with asyncio.timeout(self._owner.limits.identify.timeout):
+            async with self._in_time():
                 news = await self._read(stream)
         finally:
             self._pushing[link] -= 1
@@ -96,6 +101,16 @@ class IdentifyService:
                 del self._pushing[link]
         known = self._owner.known(link)
         self._owner.on_identity(link, news if known is None else _merge(known, news))
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Bound the whole exchange (ID-1)."""
+        timeout = self._owner.limits.identify.timeout
+        try:
+            async with asyncio.timeout(timeout):
+                yield
+        except TimeoutError:
+            raise IdentifyError(f"no identify in {timeout:g} s") from None
 
     async def _write(self, stream: Stream) -> None:
         message = self._owner.describe(stream.link).encode()

@@ -280,9 +280,11 @@ class Link(asyncio.BufferedProtocol):
                 self._wake_openers()
         raise ConnectionLostError(f"the link to {self._peer_id} is gone")
 
-    def spawn(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(
+        self, kind: str, work: Callable[..., Coroutine[Any, Any, None]], *given: object
+    ) -> None:
         """Run work that belongs to this link; it is cancelled when the link ends."""
-        self._own(self.loop.create_task(self._guard(kind, work)), None)
+        self._own(self.loop.create_task(self._guard(kind, work, given)), None)
 
     def retire(self) -> None:
         """Let new streams go elsewhere; what runs here goes on."""
@@ -321,13 +323,7 @@ class Link(asyncio.BufferedProtocol):
 
     def discard(self) -> None:
         """Give up a link that never came to be."""
-        if self._transport is None:
-            self._is_dead = True
-            self._slot.release()
-            self._ready.cancel()
-            self._owner.on_gone(self)
-        else:
-            self._end("given up", linger=0)
+        self._end("given up", linger=0)
 
     # -- for streams -------------------------------------------------------------------
 
@@ -742,9 +738,14 @@ class Link(asyncio.BufferedProtocol):
         if self._is_dead and not self._tasks and self._transport is None:
             self._owner.on_gone(self)
 
-    async def _guard(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(
+        self,
+        kind: str,
+        work: Callable[..., Coroutine[Any, Any, None]],
+        given: tuple[object, ...],
+    ) -> None:
         try:
-            await work
+            await work(*given)
         except (NetworkError, ProtocolError, EOFError, TimeoutError) as error:
             if not self._is_dead:
                 self._report(kind, str(error) or type(error).__name__)
@@ -867,6 +868,8 @@ class Link(asyncio.BufferedProtocol):
     def _close_transport(self, linger: float) -> None:
         transport = self._transport
         if transport is None:
+            self._slot.release()
+            self._owner.on_gone(self)
             return
         if self._is_paused or not linger:
             transport.abort()
