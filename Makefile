@@ -32,7 +32,7 @@ pure: build ## the same tests over the plain twins
 lint: build ## ruff and cython-lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/cython-lint src/praxis_fast/_core
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/praxis_fast/_core
 
 types: build ## mypy --strict
 	@$(BIN)/mypy
