@@ -188,6 +188,7 @@ def test_success_of_either_sdk_is_read(message, expected) -> None:
             "Tool x not found",
         ),
         ({"result": content("oops", is_error=True)}, INTERNAL_ERROR, "oops"),
+        ({"result": {"isError": True}}, INTERNAL_ERROR, "the tool failed"),
         ({"error": {"code": -32000, "message": "m"}}, -32000, "m"),
         ({"error": {"code": "x", "message": "m"}}, INTERNAL_ERROR, "m"),
         ({"error": {"code": True}}, INTERNAL_ERROR, "the tool failed"),

@@ -104,6 +104,14 @@ def test_key_1_file_of_another_user_is_refused(tmp_path: Path, monkeypatch) -> N
         key_file.read(path)
 
 
+def test_key_1_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch) -> None:
+    found = list(tmp_path.stat())
+    found[stat.ST_UID] = os.geteuid() + 7
+    monkeypatch.setattr(type(tmp_path), "stat", lambda _: os.stat_result(found))
+    with pytest.raises(KeyFileError, match="belongs to user"):
+        key_file.read(tmp_path / "identity.key")
+
+
 @pytest.mark.parametrize("size", [0, key_file.MAX_SIZE + 1])
 def test_key_1_empty_or_huge_file_is_refused(tmp_path: Path, size: int) -> None:
     path = tmp_path / "identity.key"

@@ -224,6 +224,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         "/dns4/" + "a" * 256,
         "/certhash/zabc",
         "/certhash/u",
+        "/certhash/uA",
         "/certhash/u!!!!",
         "/certhash/uAB",
         "/ip4/127.0.0.1" * 33,

@@ -106,6 +106,14 @@ def test_plaintext_is_the_same_for_every_cut(chunkings) -> None:
         receiver.receive_eof()
 
 
+def test_no_data_leaves_half_a_length_as_it_is() -> None:
+    sender, receiver = pair()
+    sealed = sender.send_data(b"x")
+    found: list[bytes] = []
+    feed(receiver, [sealed[:1], b"", sealed[1:2], b"", sealed[2:]], found)
+    assert found == [b"x"]
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.integers(0, 3 * SMALL), max_size=6), st.randoms(use_true_random=False)

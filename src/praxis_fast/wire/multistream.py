@@ -12,6 +12,7 @@ What follows the agreement in the same packet belongs to the protocol: `leftover
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import MultistreamError, UsageError
@@ -99,7 +100,7 @@ def _read_line(line: bytes) -> str:
         raise MultistreamError("line is not UTF-8") from error
 
 
-class _Negotiation:
+class _Negotiation(ABC):
     """What both ends share: buffers, the header, the end."""
 
     __slots__ = ("_has_header", "_is_dead", "_leftover", "_out", "_reader", "protocol")
@@ -154,8 +155,9 @@ class _Negotiation:
     def _is_over(self) -> bool:
         return self.protocol is not None
 
+    @abstractmethod
     def _on_line(self, line: str) -> None:
-        raise NotImplementedError
+        """Take a line behind the header."""
 
     def _say(self, text: str) -> None:
         self._out += encode_line(text)
