@@ -18,7 +18,7 @@ def test_turns_have_a_row_for_each_contender(events: int) -> None:
     table = measure(20, events, rounds=2)
     assert [row.name for row in table.rows] == NAMES
     assert (table.items, table.bytes) == (20 * events, 20 * events * len(FRAME))
-    assert table.unit == "delivery"
+    assert table.unit == "frame"
 
 
 @pytest.mark.parametrize("groups", [None, 3])

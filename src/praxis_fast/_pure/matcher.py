@@ -6,7 +6,9 @@ Subscribers with equal filters share one group; an event is held against every g
 from __future__ import annotations
 
 import logging
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,16 +37,27 @@ def is_glob(pattern: str) -> bool:
     return any(sign in pattern for sign in "*?[")
 
 
+@lru_cache(maxsize=4096)
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """The glob as a regular expression; fnmatch itself remembers too few."""
+    return re.compile(translate(pattern))
+
+
+def glob_fits(pattern: str, text: str) -> bool:
+    """Whether the whole text fits the glob, as fnmatch.fnmatchcase says."""
+    return compile_glob(pattern).match(text) is not None
+
+
 def type_holds(pattern: str, kind: str) -> bool:
     """Whether the event type is this name or fits this glob."""
-    return kind == pattern or (is_glob(pattern) and fnmatchcase(kind, pattern))
+    return kind == pattern or (is_glob(pattern) and glob_fits(pattern, kind))
 
 
 def source_holds(pattern: str, source: str | None) -> bool:
     """Whether a glob fits the whole source, or a plain text stands anywhere in it."""
     if source is None:
         return False
-    return fnmatchcase(source, pattern) if is_glob(pattern) else pattern in source
+    return glob_fits(pattern, source) if is_glob(pattern) else pattern in source
 
 
 def tag_holds(rule: Any, tags: Any) -> bool:

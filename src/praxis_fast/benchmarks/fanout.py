@@ -137,7 +137,7 @@ def measure(subscribers: int = 1000, events: int = 1, *, rounds: int = 5) -> Tab
     deliveries = subscribers * events
     size = deliveries * len(FRAME)
     curve = f"fan-out, {events} per turn"
-    return Table(title, deliveries, size, rows, "delivery", curve, subscribers)
+    return Table(title, deliveries, size, rows, "frame", curve, subscribers)
 
 
 def measure_publish(
@@ -156,4 +156,4 @@ def measure_publish(
     rows = interleave(check(rivals), rounds=rounds, clock=watch)
     title = f"publishing to {subscribers} subscribers in {count} groups"
     size = subscribers * len(FRAME)
-    return Table(title, subscribers, size, rows, "match", "publish", subscribers)
+    return Table(title, subscribers, size, rows, "subscriber", "publish", subscribers)

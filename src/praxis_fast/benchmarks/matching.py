@@ -17,6 +17,7 @@ from praxis_fast.benchmarks.muxing import Stopwatch
 from praxis_fast.benchmarks.rows import Contender, Table, interleave
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import Event, EventFilter, Tags
+from praxis_fast.events.filter import any_glob
 
 try:
     from praxis_fast._core import matcher as compiled
@@ -119,12 +120,43 @@ def match_anew(matcher: Any, events: Sequence[Event], watch: Stopwatch) -> int:
     return match(matcher, events, watch)
 
 
+class SeedFilter:
+    """A filter as the seeds have it: sets, looked into one after the other.
+
+    They know no globs: these are turned into all type names that fit beforehand.
+    """
+
+    __slots__ = ("excluded", "least", "required", "tasks", "types")
+
+    def __init__(self, wanted: EventFilter, types: Sequence[str]) -> None:
+        self.types = wanted.event_types and {
+            name for name in types if any_glob(wanted.event_types, name)
+        }
+        self.tasks = wanted.tasks
+        self.required = wanted.required_tags
+        self.excluded = wanted.excluded_tags
+        self.least = wanted.min_priority or 0
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event passes."""
+        if self.types is not None and event.type not in self.types:
+            return False
+        if self.tasks is not None and event.task_id not in self.tasks:
+            return False
+        if event.priority < self.least:
+            return False
+        tags = event.tags.items()
+        if self.required and not self.required <= tags:
+            return False
+        return not (self.excluded and self.excluded & tags)
+
+
 def ask_all(
-    filters: Sequence[EventFilter], events: Sequence[Event], watch: Stopwatch
+    filters: Sequence[SeedFilter], events: Sequence[Event], watch: Stopwatch
 ) -> int:
     """The seeds' way: every subscriber's filter is asked about every event."""
 
-    def find(event: Event) -> tuple[EventFilter, ...]:
+    def find(event: Event) -> tuple[SeedFilter, ...]:
         return tuple([wanted for wanted in filters if wanted.matches(event)])
 
     return sum(map(len, watch.time(match_all, find, events)))
@@ -142,7 +174,9 @@ def contenders(
     if "core" in matchers:
         anew = partial(match_anew, matchers["core"], events, watch)
         rivals.append(Contender("core, nothing remembered", anew))
-    loop = partial(ask_all, filters, events, watch)
+    types = sorted({event.type for event in events})
+    seeds = [SeedFilter(wanted, types) for wanted in filters]
+    loop = partial(ask_all, seeds, events, watch)
     return [*rivals, Contender("seeds' Python loop", loop)]
 
 
@@ -165,7 +199,7 @@ def measure_nobody(
     watch = Stopwatch()
     filters = make_filters(subscribers, 0.01)
     events = [
-        Event(type="nobody.cares", tags={"env": "prod"}, task_id="task-x")
+        Event(type="nobody.cares", tags=Tags({"env": "x"}), task_id="task-x")
     ] * count
     rivals = contenders(filters, events, watch)
     rows = interleave(check(rivals), rounds=rounds, clock=watch)
