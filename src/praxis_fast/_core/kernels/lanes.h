@@ -6,7 +6,7 @@
    batch that may hold a fault goes to the byte loop, which knows them all.
 
      bytes      {"a":"]\"",[1]}{
-     in string   11 1111              from each opening quote up to its closing quote
+     in string   11  1111             from each opening quote up to its closing quote
      open       1          1   1
      close                   11
      outer                    1       closers whose bracket before is no opener
