@@ -24,6 +24,7 @@ from praxis_fast.agent.tool_protocol import TOOL_PROTOCOL
 from praxis_fast.agent.tools import ToolBox
 from praxis_fast.errors import UsageError
 from praxis_fast.events.bus import EventBus
+from praxis_fast.events.redact import Redactor
 from praxis_fast.p2p.discovery import Discovery
 from praxis_fast.p2p.host import Host
 from praxis_fast.wire.keys import PrivateKey
@@ -56,12 +57,14 @@ class Agent:
     ) -> None:
         self.config = config or AgentConfig()
         limits, p2p = self.config.limits, self.config.p2p
+        masking = self.config.masking
         allowed = frozenset(PeerID.parse(text) for text in p2p.allow)
         self.bus = EventBus(
             source=f"agent.{self.config.name}",
             limits=limits.events,
             clock=clock,
             wall_clock=wall_clock,
+            redactor=Redactor(masking.names, masking.patterns),
         )
         self.tools = ToolBox(tuple(tools), limits=limits.tools, clock=clock)
         self.host = Host(_key(self.config), listen=_listen(self.config), limits=limits)

@@ -17,7 +17,8 @@ from msgspec import Meta
 from praxis_fast.agent import settings
 from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
-from praxis_fast.errors import AddressError, ConfigError
+from praxis_fast.errors import AddressError, ConfigError, UsageError
+from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
 from praxis_fast.wire.peer_id import PeerID
@@ -115,12 +116,27 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """What events never show."""
+
+    names: Annotated[
+        tuple[str, ...],
+        Meta(description="keys whose values become ***, by their end, or as globs"),
+    ] = DEFAULT_NAMES
+    patterns: Annotated[
+        tuple[str, ...],
+        Meta(description="regular expressions; what they find in texts becomes ***"),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sections:
     """Everything but the introduction."""
 
     p2p: P2PConfig = field(default_factory=P2PConfig)
     http: HTTPConfig = field(default_factory=HTTPConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
     limits: Limits = field(default_factory=Limits)
     tools: Annotated[
         tuple[str, ...], Meta(description="module or module:function, offered as tools")
@@ -297,6 +313,10 @@ def _faults(config: AgentConfig) -> Iterator[tuple[str, str]]:
                 parse(text)
             except AddressError as error:
                 yield key, f"{error}, value {settings.shown(text)}"
+    try:
+        Redactor(patterns=config.masking.patterns)
+    except UsageError as error:
+        yield "masking.patterns", str(error)
 
 
 def _names_a_folder(name: str) -> bool:
@@ -336,6 +356,7 @@ __all__ = [
     "HTTPConfig",
     "Loaded",
     "LoggingConfig",
+    "MaskingConfig",
     "P2PConfig",
     "load",
     "schema",

@@ -34,6 +34,7 @@ from praxis_fast.events.faults import FaultLimiter, handler_name
 from praxis_fast.events.ids import IDSource
 from praxis_fast.events.mailbox import Mailbox
 from praxis_fast.events.payloads import error_payload
+from praxis_fast.events.redact import Redactor
 from praxis_fast.events.subscription import HandlerRunner, Subscription, overrun
 from praxis_fast.events.types import CATALOGUE, RESERVED, is_type_name
 from praxis_fast.limits import EventLimits
@@ -81,10 +82,12 @@ class EventBus:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         epoch: str | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.source = source
         self.epoch = epoch or os.urandom(8).hex()
         self._limits = limits or EventLimits()
+        self._mask = (redactor or Redactor()).mask
         self._faults = FaultLimiter(clock)
         self._new_id = IDSource()
         self._time = ClockText(wall_clock)
@@ -119,7 +122,8 @@ class EventBus:
     ) -> Event:
         """Give everybody who asked for it an event, and return it stamped.
 
-        Never waits. An `Event` made by the caller keeps its id and time.
+        Never waits. An `Event` made by the caller keeps its id and time. Sensitive
+        values in `data` are masked in the event, never in the caller's own objects.
         """
         self._check_thread()
         if isinstance(type, Event):
@@ -127,7 +131,7 @@ class EventBus:
         else:
             event = Event(
                 self._check_type(type),
-                _as_dict(data),
+                self._mask(_as_dict(data)),
                 source or self.source,
                 correlation_id,
                 Tags(tags) if tags else _NO_TAGS,
@@ -303,7 +307,11 @@ class EventBus:
         self._check_type(event.type)
         source = event.source or self.source
         stamped: Event = replace(
-            event, source=source, epoch=self.epoch, seq=self._next_seq()
+            event,
+            data=self._mask(_as_dict(event.data)),
+            source=source,
+            epoch=self.epoch,
+            seq=self._next_seq(),
         )
         return stamped
 
