@@ -15,7 +15,7 @@ LAYERS = {
     "__main__": 0,
     "cli": 1,
     "demo": 1.5,
-    "benchmarks": 2,
+    "benchmarks": 1.5,
     "api": 2,
     "client": 2,
     "agent": 3,

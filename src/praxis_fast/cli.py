@@ -242,6 +242,19 @@ def id(**options: Any) -> None:  # noqa: A001  the command's name
     click.echo(PrivateKey.load_or_create(path).peer_id)
 
 
+@main.command()
+@click.option("--parts", metavar="PART", multiple=True, help="Only these.")
+@click.option("--quick", is_flag=True, help="Less of everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, no tables.")
+@click.option("--plot", metavar="FILE", help="Draw into FILE.svg or FILE.png.")
+def bench(parts: tuple[str, ...], quick: bool, as_json: bool, plot: str | None) -> None:
+    """Measure the compiled core, links and sockets on this machine."""
+    from praxis_fast.benchmarks.command import run_bench
+
+    scale = "quick" if quick else "normal"
+    run_bench(parts=parts, scale=scale, as_json=as_json, plot=plot)
+
+
 @main.group()
 def config() -> None:
     """Check settings, or tell what there is to set."""

@@ -204,4 +204,4 @@ def _table(
         if (found := rival.run()) != expected:
             raise UsageError(f"{rival.name} found {found} bytes, {expected} expected")
     rows = interleave(rivals, rounds=rounds, clock=watch)
-    return Table(title, frames, expected, rows)
+    return Table(title, frames, expected, rows, "frame")

@@ -1,0 +1,243 @@
+"""WebSocket servers that give every client every event, one kind per process.
+
+    python -m praxis_fast.benchmarks.socket_server praxis-fast | websockets | ...
+
+`praxis-fast` is the real gateway of a real agent, with its token, filters, sequence and
+limits. The others only frame and send: the least a server of that library must do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+
+from praxis_fast.benchmarks import program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["KINDS"]
+
+TYPE: Final = "task.progress"
+# Together with what the gateway adds, 355 bytes in a message.
+TEXT: Final = "Forecast ready for the region around the harbour and north. " * 2
+
+# The gateway serves this many sockets in one turn of its loop.
+SLICE: Final = 512
+
+
+class Server(Protocol):
+    """What a kind of server has to do."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """Listen; says port, path, and how many messages a new client gets."""
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """Send an event to every client."""
+
+
+def event_data(number: int) -> dict[str, Any]:
+    """What an event says; `sent` lets the client tell how old it is."""
+    return {"sent": time.monotonic_ns(), "step": number, "message": TEXT}
+
+
+def encode(number: int, data: dict[str, Any]) -> bytes:
+    """The message of servers that have no event of their own, as large as ours."""
+    message = {
+        "type": TYPE,
+        "payload": data,
+        "id": "0b8f8f0e-0b3c-4c3e-9c4e-2f5f6f7a8b9c",
+        "epoch": "5f3a9c2d1e0f4b6a",
+        "seq": number,
+        "timestamp": "2026-11-21T12:00:00.000Z",
+        "correlation_id": None,
+    }
+    return orjson.dumps(message)
+
+
+class PraxisFast:
+    """The gateway of an agent."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """An agent that finds nobody and serves HTTP."""
+        from praxis_fast.agent.agent import Agent
+        from praxis_fast.agent.config import AgentConfig
+
+        token = secrets.token_hex()
+        config = AgentConfig.from_mapping(
+            {
+                "agent": {"name": "bench"},
+                "p2p": {"host": "127.0.0.1", "port": 0, "enable_mdns": False},
+                "http": {"enabled": True, "port": 0, "token": token},
+                "limits": {"websocket": {"max_clients": 100_000}},
+            }
+        )
+        agent = await stack.enter_async_context(Agent(config))
+        self._bus = agent.bus
+        assert agent.http is not None
+        subscription = {"type": "SUBSCRIBE_EVENTS", "payload": {"event_types": [TYPE]}}
+        return {
+            "port": agent.http.port,
+            "path": f"/ws?token={token}",
+            "first": orjson.dumps(subscription).decode(),
+            "greetings": 2,
+        }
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """One event on the bus."""
+        self._bus.publish(TYPE, data)
+
+
+class Websockets:
+    """`websockets.broadcast` of the websockets library."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """Compression off, as it is for ours."""
+        from websockets.asyncio.server import broadcast, serve
+
+        server = await stack.enter_async_context(
+            serve(_hold, "127.0.0.1", 0, compression=None, backlog=4096)
+        )
+        self._server, self._broadcast = server, broadcast
+        return _plain(server.sockets[0].getsockname()[1])
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """Encoded once, framed for each client."""
+        text = encode(number, data).decode()
+        self._broadcast(self._server.connections, text)
+
+
+async def _hold(connection: Any) -> None:
+    """Nothing is said to a client but events."""
+    await connection.wait_closed()
+
+
+class Aiohttp:
+    """A loop over aiohttp's WebSocket responses, without waiting for one."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """One route."""
+        from aiohttp import web
+
+        self._writers: list[Any] = []
+        application = web.Application()
+        application.router.add_get("/ws", self._on_client)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+        await site.start()
+        return _plain(runner.addresses[0][1])
+
+    async def _on_client(self, request: Any) -> Any:
+        from aiohttp import web
+
+        response = web.WebSocketResponse(compress=False)
+        await response.prepare(request)
+        self._writers.append(response)
+        async for _ in response:
+            pass
+        return response
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """`send_str` does not wait as long as the kernel takes everything."""
+        text = encode(number, data).decode()
+        for response in self._writers:
+            sending = response.send_str(text)
+            try:
+                sending.send(None)
+            except StopIteration:
+                continue
+            raise RuntimeError("aiohttp had to wait for a client")
+
+
+class Picows:
+    """A loop over picows transports."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """One listener per client."""
+        import picows
+
+        transports: set[Any] = set()
+
+        class Listener(picows.WSListener):
+            def on_ws_connected(self, transport: Any) -> None:
+                transports.add(transport)
+
+            def on_ws_disconnected(self, transport: Any) -> None:
+                transports.discard(transport)
+
+        server = await picows.ws_create_server(
+            lambda _: Listener(), "127.0.0.1", 0, backlog=4096
+        )
+        stack.callback(server.close)
+        self._transports, self._kind = transports, picows.WSMsgType.TEXT
+        return _plain(server.sockets[0].getsockname()[1])
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """Encoded once, framed for each client."""
+        text, kind = encode(number, data), self._kind
+        for transport in self._transports:
+            transport.send(kind, text)
+
+
+def _plain(port: int) -> dict[str, Any]:
+    return {"port": port, "path": "/ws", "first": "", "greetings": 0}
+
+
+# What to import for a kind, and how to make one.
+KINDS: Final[dict[str, Callable[[], Server]]] = {
+    "praxis-fast": PraxisFast,
+    "websockets": Websockets,
+    "aiohttp": Aiohttp,
+    "picows": Picows,
+}
+
+
+class Publisher:
+    """Publishes as the bench says."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._number = 1_000_000  # so that sequence numbers have one width
+
+    async def burst(self, turns: int, per_turn: int, clients: int) -> dict[str, Any]:
+        """So many events in each of so many turns; a turn ends when all are served."""
+        for _ in range(turns):
+            for _ in range(per_turn):
+                self._publish()
+            for _ in range(clients // SLICE + 2):
+                await asyncio.sleep(0)
+        return {}
+
+    async def pace(self, events: int, interval: float) -> dict[str, Any]:
+        """One event each interval."""
+        due = time.monotonic()
+        for _ in range(events):
+            self._publish()
+            due += interval
+            await asyncio.sleep(due - time.monotonic())
+        return {}
+
+    def _publish(self) -> None:
+        self._number += 1
+        self._server.publish(self._number, event_data(self._number))
+
+
+async def main() -> None:
+    """Serve one kind and do as we are told."""
+    server = KINDS[sys.argv[1]]()
+    async with AsyncExitStack() as stack:
+        hello = await server.start(stack)
+        publisher = Publisher(server)
+        await program.serve(hello, {"burst": publisher.burst, "pace": publisher.pace})
+
+
+if __name__ == "__main__":
+    program.run(main)
