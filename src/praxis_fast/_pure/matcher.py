@@ -34,7 +34,7 @@ def required_rank(role: str | None) -> int:
 
 def is_glob(pattern: str) -> bool:
     """Whether the pattern is more than a plain name."""
-    return any(sign in pattern for sign in "*?[")
+    return "*" in pattern or "?" in pattern or "[" in pattern
 
 
 @lru_cache(maxsize=4096)
