@@ -23,9 +23,12 @@ PraxisError
 │   ├── ToolArgumentsError   arguments do not fit the tool's schema
 │   ├── ToolTimeoutError
 │   └── ToolFailedError      the tool ran and raised, or answered junk
+├── StoreError               nothing could be written to or read from a database
+├── WebhookSignatureError    a webhook is not from whom it says, or too old
 ├── ConfigError              names file, line, key and value
 ├── KeyFileError             the identity key cannot be trusted or read
 └── UsageError               our caller's fault
+    └── WebhookRefusedError  an endpoint's address is one we do not send to
 """
 
 from __future__ import annotations
@@ -159,6 +162,14 @@ class ToolFailedError(ToolError):
     """The tool ran and raised, or answered something that cannot be sent."""
 
 
+class StoreError(PraxisError):
+    """A database could not be written or read; nothing of it was acknowledged."""
+
+
+class WebhookSignatureError(PraxisError):
+    """A webhook's signature is missing, wrong or too old; do not act on its body."""
+
+
 class ConfigError(PraxisError):
     """A setting is wrong; says where it stands, its key and its value."""
 
@@ -183,3 +194,7 @@ class KeyFileError(PraxisError):
 
 class UsageError(PraxisError, ValueError):
     """The caller of this library used it wrongly."""
+
+
+class WebhookRefusedError(UsageError):
+    """An endpoint's address is one we do not send to: its scheme, port or network."""

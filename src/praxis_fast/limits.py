@@ -245,6 +245,56 @@ class HTTPLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """Databases: the webhooks' outbox and the audit log."""
+
+    commit_interval: Annotated[
+        Seconds, Meta(description="s a write may wait for others to share its commit")
+    ] = 0.005
+    max_batch: Annotated[Count, Meta(description="writes in one commit")] = 256
+    max_queued: Annotated[Count, Meta(description="writes waiting")] = 10_000
+    min_free: Annotated[
+        Size,
+        Meta(description="bytes kept free on the disk, or 2 % of it when that is less"),
+    ] = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLimits:
+    """Webhook endpoints and what waits for them."""
+
+    max_endpoints: Annotated[Count, Meta(description="registered")] = 256
+    max_waiting: Annotated[
+        Count, Meta(description="messages waiting, per endpoint")
+    ] = 100_000
+    per_endpoint: Annotated[
+        Count, Meta(description="requests at once, per endpoint")
+    ] = 4
+    total: Annotated[Count, Meta(description="requests at once, all endpoints")] = 64
+    connect_timeout: Annotated[Seconds, Meta(description="s to connect")] = 5.0
+    response_timeout: Annotated[Seconds, Meta(description="s for the answer")] = 15.0
+    max_response: Annotated[Size, Meta(description="bytes read of an answer")] = (
+        64 * KIB
+    )
+    quick_tries: Annotated[Count, Meta(description="tries with growing pauses")] = 5
+    first_delay: Annotated[
+        Seconds, Meta(description="s before the second try at most; doubles each time")
+    ] = 1.0
+    slow_interval: Annotated[
+        Seconds, Meta(description="s between tries after the quick ones")
+    ] = 300.0
+    give_up_after: Annotated[
+        Seconds, Meta(description="s after which a message becomes a dead letter")
+    ] = 120 * 3600.0
+    history: Annotated[
+        Seconds, Meta(description="s that delivered messages stay in the history")
+    ] = 7 * 86400.0
+    dead_letters: Annotated[Seconds, Meta(description="s that dead letters stay")] = (
+        30 * 86400.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessLimits:
     """The whole process."""
 
@@ -269,4 +319,6 @@ class Limits:
     events: EventLimits = field(default_factory=EventLimits)
     websocket: WebSocketLimits = field(default_factory=WebSocketLimits)
     http: HTTPLimits = field(default_factory=HTTPLimits)
+    store: StoreLimits = field(default_factory=StoreLimits)
+    webhooks: WebhookLimits = field(default_factory=WebhookLimits)
     process: ProcessLimits = field(default_factory=ProcessLimits)
