@@ -19,6 +19,7 @@ _HOMES = {
     "PrivateKey": "praxis_fast.p2p",
     "PeerID": "praxis_fast.p2p",
     "Stream": "praxis_fast.p2p",
+    "verify_webhook": "praxis_fast.events.signing",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from praxis_fast.events.bus import EventBus as EventBus
     from praxis_fast.events.event import Event as Event
     from praxis_fast.events.event import EventFilter as EventFilter
+    from praxis_fast.events.signing import verify_webhook as verify_webhook
     from praxis_fast.p2p import Host as Host
     from praxis_fast.p2p import PeerID as PeerID
     from praxis_fast.p2p import PrivateKey as PrivateKey
