@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORE := $(wildcard src/praxis_fast/_core/*.pyx src/praxis_fast/_core/*.pxd src/praxis_fast/_core/kernels/*)
 ARGS ?=
 
-.PHONY: help build demo test pure lint types interop bench clean
+.PHONY: help build demo test pure lint types interop bench sanitize clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -43,6 +43,16 @@ interop: build ## js-libp2p, py-libp2p and go-libp2p dial us and are dialled
 
 bench: build ## every bench, compiled against plain and against others
 	@$(BIN)/python -m pytest bench --benchmark-enable --benchmark-only $(ARGS)
+
+# A copy of the tree, so that the sanitized extensions never stand in for the fast ones.
+sanitize: build ## the core's tests under address and undefined-behaviour sanitizers
+	@rm -rf .cache/sanitize && mkdir -p .cache/sanitize
+	@cp -r setup.py pyproject.toml README.md LICENSE src tests .cache/sanitize
+	@find .cache/sanitize -name '*.so' -delete
+	@cd .cache/sanitize && PRAXIS_FAST_BUILD=sanitize ../../$(BIN)/python setup.py -q build_ext --inplace
+	@cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		../../$(BIN)/python -m pytest -q -p no:cacheprovider tests/core -k core $(ARGS)
 
 clean: ## remove everything the build made
 	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c

@@ -5,6 +5,7 @@ Switches (environment):
   PRAXIS_FAST_BUILD=require fail when the core cannot be compiled
   PRAXIS_FAST_BUILD=debug   checks on, optimiser off
   PRAXIS_FAST_BUILD=trace   line tracing for coverage of the .pyx files
+  PRAXIS_FAST_BUILD=sanitize  address and undefined-behaviour sanitizers (make sanitize)
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ DIRECTIVES = {
     "cdivision": True,
     "linetrace": MODE == "trace",
 }
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 FLAGS = {
     "debug": ["-O0", "-g", "-DPRAXIS_FAST_DEBUG=1"],
     "trace": ["-O1", "-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"],
+    "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS],
 }.get(MODE, ["-O3", "-fno-strict-aliasing"])
 
 
@@ -73,6 +76,7 @@ def extensions() -> list[Extension]:
                 str(path) for end in ("*.pxd", "*.h") for path in CORE.rglob(end)
             ),
             extra_compile_args=FLAGS,
+            extra_link_args=SANITIZERS if MODE == "sanitize" else [],
         )
         for path in sorted(CORE.glob("*.pyx"))
     ]
