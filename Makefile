@@ -52,7 +52,7 @@ sanitize: build ## the core's tests under address and undefined-behaviour saniti
 	@cd .cache/sanitize && PRAXIS_FAST_BUILD=sanitize ../../$(BIN)/python setup.py -q build_ext --inplace
 	@cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		../../$(BIN)/python -m pytest -q -p no:cacheprovider tests/core -k core $(ARGS)
+		../../$(BIN)/python -m pytest -q -p no:cacheprovider tests/core $(ARGS)
 
 clean: ## remove everything the build made
 	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c
