@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import random
+import shutil
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -81,3 +82,23 @@ def chunkings() -> Callable[[bytes], list[list[bytes]]]:
         ]
 
     return make
+
+
+# What a machine may lack: the tests it carries, and the program they need.
+NEEDS = {
+    "the NEON kernel's tests": ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+    "the C kernels' own tests": ("cc",),
+}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what could not run here, or runs by another command."""
+    missing = [
+        f"{what} (no {', '.join(lacking)})"
+        for what, tools in NEEDS.items()
+        if (lacking := [tool for tool in tools if shutil.which(tool) is None])
+    ]
+    if not has_core():
+        missing.append("every test of the compiled core (it is not built)")
+    missing.append("js-libp2p, py-libp2p, go-libp2p (make interop)")
+    terminalreporter.write_line(f"not run here: {'; '.join(missing)}")
