@@ -87,7 +87,7 @@ def chunkings() -> Callable[[bytes], list[list[bytes]]]:
 # What a machine may lack: the tests it carries, and the program they need.
 NEEDS = {
     "the NEON kernel's tests": ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
-    "the C kernels' own tests": ("cc",),
+    "the C kernels' own tests": ("gcc",),
 }
 
 
