@@ -315,6 +315,40 @@ def test_texts_of_own_classes_equal_plain_ones(backend: SimpleNamespace) -> None
     assert answer(matcher, Event("log", peer_id="p")) == {"a", "b"}
 
 
+def test_events_of_any_class_are_read(backend: SimpleNamespace) -> None:
+    class Slotted:
+        __slots__ = (
+            "peer_id",
+            "priority",
+            "required_role",
+            "source",
+            "tags",
+            "task_id",
+            "type",
+        )
+
+    class Own(Event, frozen=True, eq=False):
+        color: str = "red"
+
+    def make(kind: type) -> Any:
+        event = kind()
+        for name in Slotted.__slots__:
+            setattr(event, name, getattr(Event("log", task_id="t"), name))
+        return event
+
+    published = [
+        Event("log", task_id="t"),
+        make(Slotted),
+        Own("log", task_id="t"),
+        make(type("Open", (), {})),
+    ]
+    for first in published:
+        matcher = backend.Matcher()
+        matcher.add("a", EventFilter(event_types={"l*"}, tasks={"t"}, role="guest"))
+        for event in (first, *published, *published):
+            assert answer(matcher, event) == {"a"}
+
+
 def test_names_that_are_no_text_are_compared_all_the_same(
     backend: SimpleNamespace,
 ) -> None:

@@ -23,7 +23,7 @@ from fnmatch import translate
 cimport cython
 from cpython.dict cimport PyDict_Check, PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject, Py_TYPE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_FromObject
@@ -36,6 +36,15 @@ cdef extern from "Python.h":
     Py_UCS4 PyUnicode_READ(int kind, void *data, Py_ssize_t index)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     int PyUnicode_Contains(object text, object part) except -1
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        int type
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
+    PyTypeObject PyMemberDescr_Type
+    int T_OBJECT_EX
 
 cdef extern from *:
     # To be written: the reference count changes.
@@ -145,6 +154,61 @@ cdef bint fits(str pattern, str text) noexcept:
     while p < sign_count and PyUnicode_READ(pattern_kind, signs, p) == u"*":
         p += 1
     return p == sign_count
+
+
+cdef enum:
+    # Fields of an event.
+    EVENT_TYPE = 0
+    EVENT_SOURCE = 1
+    EVENT_TASK = 2
+    EVENT_PEER = 3
+    EVENT_TAGS = 4
+    EVENT_PRIORITY = 5
+    EVENT_ROLE = 6
+    EVENT_FIELDS = 7
+
+cdef tuple EVENT_NAMES = (
+    "type", "source", "task_id", "peer_id", "tags", "priority", "required_role"
+)
+
+
+@cython.final
+cdef class Reader:
+    """Reads the fields of events; those in slots of the first class seen, directly.
+
+    A look-up through the class costs more than all else there is to do for an event.
+    Classes of events do not change their slots.
+    """
+
+    cdef object event_class
+    cdef Py_ssize_t[EVENT_FIELDS] offsets
+
+    cdef int learn(self, object event_class) except -1:
+        """Note where instances of the class keep their fields; 0 for "ask"."""
+        cdef int field
+        cdef PyMemberDef *member
+        for field in range(EVENT_FIELDS):
+            found = getattr(event_class, EVENT_NAMES[field], None)
+            self.offsets[field] = 0
+            if found is not None and Py_TYPE(found) == &PyMemberDescr_Type:
+                member = (<PyMemberDescrObject *> found).d_member
+                if member.type == T_OBJECT_EX:
+                    self.offsets[field] = member.offset
+        self.event_class = event_class
+        return 0
+
+    cdef inline object read(self, object event, int field):
+        cdef Py_ssize_t offset
+        cdef PyObject *value
+        if type(event) is self.event_class:
+            offset = self.offsets[field]
+            if offset:
+                value = (<PyObject **> (<char *> <PyObject *> event + offset))[0]
+                if value != NULL:
+                    return <object> value
+        elif self.event_class is None:
+            self.learn(type(event))
+        return getattr(event, <str> EVENT_NAMES[field])
 
 
 @cython.final
@@ -409,6 +473,7 @@ cdef class Matcher:
     cdef dict tag_pairs
     cdef Patterns globs
     cdef Patterns sources
+    cdef Reader reader
     # Holds the groups that no named thing restricts.
     cdef Term everything
     cdef uint64_t clock
@@ -450,6 +515,7 @@ cdef class Matcher:
         self.globs = Patterns()
         self.sources = Patterns()
         self.everything = Term()
+        self.reader = Reader()
 
     def __init__(self, *, on_error=None):
         self.on_error = on_error
@@ -718,20 +784,20 @@ cdef class Matcher:
         cdef str kind = None, source = None, task = None, peer = None
         cdef object tags = None
         cdef Text kind_entry = None, source_entry = None
-        cdef long priority = event.priority
-        cdef object role = event.required_role
+        cdef long priority = self.reader.read(event, EVENT_PRIORITY)
+        cdef object role = self.reader.read(event, EVENT_ROLE)
         cdef int rank = 0 if role is None else required_rank(role)
         # All foreign code runs here, before anything points into the index.
         if self.types:
-            kind = exact_text(event.type)
+            kind = exact_text(self.reader.read(event, EVENT_TYPE))
         if self.source_texts:
-            source = exact_text(event.source)
+            source = exact_text(self.reader.read(event, EVENT_SOURCE))
         if self.tasks:
-            task = exact_text(event.task_id)
+            task = exact_text(self.reader.read(event, EVENT_TASK))
         if self.peers:
-            peer = exact_text(event.peer_id)
+            peer = exact_text(self.reader.read(event, EVENT_PEER))
         if self.tag_names or self.tag_pairs:
-            tags = event.tags
+            tags = self.reader.read(event, EVENT_TAGS)
             if not PyDict_Check(tags):
                 tags = dict(tags)
         if (kind is not None and self.globs.live) or source is not None:
