@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from praxis_fast.api.broadcast import SLICE, Broadcast, Channel
+from praxis_fast.api.broadcast import NO_FD, SLICE, Broadcast, Channel
 from praxis_fast.api.shapes import aliased_shape, plain_shape
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import EventFilter
@@ -19,6 +19,7 @@ class FakeReceiver:
     def __init__(self, channel: Channel, policy: Any = "drop_oldest") -> None:
         self.channel = channel
         self.policy = policy
+        self.fd = NO_FD
         self.writes: list[bytes] = []
         self.is_stuck = False
         self.expelled: list[int] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING
 
+from praxis_fast.api.broadcast import NO_FD
 from praxis_fast.api.conversation import Reply, Snapshot, Subscribe
 from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
@@ -56,6 +58,7 @@ class EventSocket(asyncio.Protocol):
         "_transport",
         "_unanswered",
         "channel",
+        "fd",
         "is_paused",
         "policy",
     )
@@ -73,7 +76,6 @@ class EventSocket(asyncio.Protocol):
     ) -> None:
         self.channel = channel
         self.policy = policy
-        self.is_paused = False
         self._gateway = gateway
         self._transport = transport
         self._conversation = conversation
@@ -86,6 +88,9 @@ class EventSocket(asyncio.Protocol):
         self._pinged_at = self._moved_at = now
         self._close_by: float | None = None
         tune(transport)
+        # The answer to the handshake may still wait; whatever waits goes first.
+        self.is_paused = transport.get_write_buffer_size() > 0
+        self.fd = NO_FD if self.is_paused else descriptor(transport)
 
     # what the broadcast calls
 
@@ -114,7 +119,7 @@ class EventSocket(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the connection ends by itself."""
         self._inbox.clear()
-        self._gateway.leave(self)
+        self._leave()
         self._inbound.close(code, reason)
         self._write_inbound()
 
@@ -174,6 +179,7 @@ class EventSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel takes no more for now."""
         self.is_paused = True
+        self.fd = NO_FD
         self._moved_at = self._gateway.now()
         self._left = self._transport.get_write_buffer_size()
         if not self._transport.is_closing():
@@ -182,6 +188,8 @@ class EventSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The kernel took everything."""
         self.is_paused = False
+        if self._inbound.is_open and not self._transport.is_closing():
+            self.fd = descriptor(self._transport)
         owed, self._owed = self._owed, 0
         if owed:
             self._gateway.broadcast.written(self, owed)
@@ -191,6 +199,8 @@ class EventSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
+        # The transport closes the descriptor after this; its number may come again.
+        self.fd = NO_FD
         self._inbox.clear()
         self._close_by = None
         self._gateway.forget(self)
@@ -201,6 +211,10 @@ class EventSocket(asyncio.Protocol):
 
     # inside
 
+    def _leave(self) -> None:
+        self.fd = NO_FD
+        self._gateway.leave(self)
+
     def _write_inbound(self) -> None:
         data = self._inbound.data_to_send()
         if data and not self._transport.is_closing():
@@ -208,7 +222,7 @@ class EventSocket(asyncio.Protocol):
         if self._inbound.is_open:
             return
         self._inbox.clear()
-        self._gateway.leave(self)
+        self._leave()
         if self._close_by is None:
             self._close_by = self._gateway.now() + CLOSE_TIMEOUT
         if self._inbound.wants_end:
@@ -251,3 +265,13 @@ def tune(transport: asyncio.Transport) -> None:
     if raw is None or option is None or raw.family == getattr(socket, "AF_UNIX", -1):
         return
     raw.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
+
+
+def descriptor(transport: asyncio.Transport) -> int:
+    """Where the transport writes to, if plain bytes may be written there by others."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or transport.get_extra_info("sslcontext") is not None:
+        return NO_FD
+    # On Windows a socket is no descriptor.
+    fd: int = NO_FD if sys.platform == "win32" else raw.fileno()
+    return fd

@@ -121,6 +121,8 @@ class Protocol(asyncio.Protocol):
         for request in handshake.events_received():
             if isinstance(request, Request):
                 accepted = self._answer(gateway, handshake, request, query)
+        # Written at once, or the transport says that it waits: see EventSocket.
+        self._transport.set_write_buffer_limits(high=0)
         self._transport.write(b"".join(handshake.data_to_send()))
         if not accepted:
             self._transport.close()
