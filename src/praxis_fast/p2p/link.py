@@ -224,6 +224,11 @@ class Link(asyncio.BufferedProtocol):
         return len(self._streams)
 
     @property
+    def pending_out(self) -> int:
+        """Bytes that wait for the socket, frames included."""
+        return self._session.pending_out if self._session is not None else 0
+
+    @property
     def rtt(self) -> float:
         """The latest round trip of the keep-alive, 0.0 before the first."""
         return self._session.rtt if self._session is not None else 0.0

@@ -189,6 +189,16 @@ class Stream:
         return self._writer is not None
 
     @property
+    def is_ended(self) -> bool:
+        """Whether the peer sends nothing more."""
+        return self._is_ended
+
+    @property
+    def unread(self) -> int:
+        """Bytes received and not yet read."""
+        return self._size
+
+    @property
     def is_open(self) -> bool:
         """Whether anything may still come or go."""
         return self._error is None and not (self._is_ended and self._is_finished)
@@ -227,9 +237,10 @@ class Stream:
         self.fail(error)
 
     def fail(self, error: NetworkError) -> None:
-        """The stream is gone; what was not read is lost."""
-        if self._error is None:
-            self._error = error
+        """The stream is gone; a reset loses what was not read, a lost link does not."""
+        if self._error is not None:
+            return
+        self._error = error
         if not isinstance(error, ConnectionLostError):
             self._drop()
         self._wake_reader()
@@ -270,11 +281,9 @@ class Stream:
         error = self._error
         if error is not None and not (self._is_ended and self._is_whole(error)):
             raise error
-        if self._is_ended:
-            return False
         if self._is_abandoned:
             raise UsageError(f"stream {self.id} is closed")
-        return True
+        return not self._is_ended
 
     def _is_whole(self, error: NetworkError) -> bool:
         """Whether what came before the end was kept in spite of the error."""
