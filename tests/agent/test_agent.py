@@ -7,11 +7,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from praxis_fast.agent.agent import Agent
-from praxis_fast.agent.config import AgentConfig
+from praxis_fast.agent.config import AgentConfig, HTTPConfig, P2PConfig
 from praxis_fast.agent.tools import tool
 from praxis_fast.errors import (
     ConfigError,
@@ -529,3 +530,20 @@ async def test_json_2_a_request_that_never_comes_is_given_up() -> None:
         told = orjson.loads(await stream.read())
         assert told["error"]["message"] == "no byte for 0.05 s"
         assert await stream.read() == b""
+
+
+async def test_agent_without_p2p_is_ready_and_lists_every_tool_of_its_own() -> None:
+    config = AgentConfig(
+        name="alone",
+        p2p=P2PConfig(enabled=False),
+        http=HTTPConfig(enabled=True, port=0),
+    )
+    async with Agent(config, tools=[add, secret]) as agent:
+        assert agent.http is not None
+        async with httpx.AsyncClient(base_url=agent.http.url, trust_env=False) as http:
+            assert (await http.get("/ready")).status_code == 200
+            local = (await http.get("/p2p/tools")).json()["local"]
+    assert {tool["name"]: tool["remote"] for tool in local} == {
+        tool.name: tool.remote for tool in agent.tools
+    }
+    assert len(local) == 2

@@ -44,7 +44,7 @@ class FakeCard:
     version = "1.2.3"
 
     def to_message(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version, "tools": [{"name": "own"}]}
+        return {"name": self.name, "version": self.version, "tools": []}
 
 
 class FakeAgent:
@@ -66,7 +66,11 @@ class FakeAgent:
                 card=CARD,
             )
         ]
+        self.expects_peers = True
         self.calls: list[tuple[str, Any, Any, float]] = []
+
+    def local_tools(self) -> list[dict[str, Any]]:
+        return [{"name": "own", "remote": False}]
 
     def peer_snapshot(self) -> list[dict[str, Any]]:
         return self.peers

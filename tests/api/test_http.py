@@ -17,6 +17,7 @@ from praxis_fast.errors import (
     ToolRefusedError,
     ToolTimeoutError,
 )
+from praxis_fast.events.types import CATALOGUE
 from praxis_fast.limits import HTTPLimits, Limits
 from tests.api.conftest import CARD, PEER
 
@@ -55,8 +56,16 @@ async def test_ready_tells_whether_the_host_listens(
     agent.host.addrs = []
     answer = await http.get("/ready")
     assert (answer.status_code, answer.json()["status"]) == (503, "starting")
-    agent.host = None
+    agent.expects_peers = False
     assert (await get(http, "/ready"))["status"] == "ready"
+    agent.expects_peers, agent.host = True, None
+    assert (await get(http, "/ready"))["status"] == "ready"
+
+
+async def test_schema_of_all_events_is_served(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/events/schema")
+    assert answer.headers["content-type"] == "application/schema+json"
+    assert answer.json()["x-event-types"].keys() >= CATALOGUE.keys()
 
 
 async def test_info_is_the_reference_s(
@@ -99,7 +108,7 @@ async def test_cards_and_tools_have_base58_keys(http: httpx.AsyncClient) -> None
         "tools": {PEER: CARD["tools"]},
         "count": 1,
         "agent": "fake",
-        "local": [{"name": "own"}],
+        "local": [{"name": "own", "remote": False}],
     }
 
 

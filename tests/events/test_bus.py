@@ -52,6 +52,19 @@ async def test_publish_stamps_one_sequence_when_many_publish(bus: EventBus) -> N
     assert bus.seq == 3
 
 
+async def test_bus_4_sequence_grows_when_the_clock_goes_back() -> None:
+    moments = iter([2000.5, 1000.25, 1000.25, 3000.0])
+    bus = EventBus(wall_clock=lambda: next(moments))
+    events = [bus.publish("task.started") for _ in range(4)]
+    assert [event.seq for event in events] == [1, 2, 3, 4]
+    times = [event.time for event in events]
+    assert times[0] > times[1] == times[2] < times[3]
+
+
+async def test_bus_4_epoch_differs_when_the_history_is_another() -> None:
+    assert EventBus().epoch != EventBus().epoch
+
+
 async def test_publish_keeps_every_field_given(bus: EventBus) -> None:
     event = bus.publish(
         "task.started",

@@ -108,6 +108,17 @@ class Agent:
         """Our card as any peer gets it."""
         return self._introductions.card_for()
 
+    @property
+    def expects_peers(self) -> bool:
+        """Whether the configuration has us listen for peers."""
+        return self.config.p2p.enabled
+
+    def local_tools(self) -> list[dict[str, Any]]:
+        """Our own tools; `remote` tells which of them every peer may call."""
+        return [
+            {**tool.spec.to_message(), "remote": tool.remote} for tool in self.tools
+        ]
+
     def peer_snapshot(self) -> list[dict[str, Any]]:
         """Every known peer, as the events tell it."""
         return self.peers.snapshot()

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from praxis_fast.api.body import object_field, read_object, text_field
 from praxis_fast.api.responses import HTTPError, JSONResponse
 from praxis_fast.events.event import utc_text
+from praxis_fast.events.schema import event_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ class AgentRoutes:
             Route("/health", self._health, methods=["GET"]),
             Route("/ready", self._ready, methods=["GET"]),
             Route("/peers", self._peers, methods=["GET"]),
+            Route("/events/schema", self._schema, methods=["GET"]),
             Route("/p2p/info", self._info, methods=["GET"]),
             Route("/p2p/peers", self._p2p_peers, methods=["GET"]),
             Route("/p2p/cards", self._cards, methods=["GET"]),
@@ -59,11 +61,14 @@ class AgentRoutes:
 
     async def _ready(self, request: Request) -> JSONResponse:
         host = self._agent.host
-        is_ready = host is None or bool(host.addrs)
+        waits = self._agent.expects_peers and host is not None and not host.addrs
         return JSONResponse(
-            {"status": "ready" if is_ready else "starting", "agent": self._name},
-            status_code=200 if is_ready else 503,
+            {"status": "starting" if waits else "ready", "agent": self._name},
+            status_code=503 if waits else 200,
         )
+
+    async def _schema(self, request: Request) -> JSONResponse:
+        return JSONResponse(event_schema(), media_type="application/schema+json")
 
     async def _info(self, request: Request) -> JSONResponse:
         host = self._agent.host
@@ -95,7 +100,7 @@ class AgentRoutes:
             peer: list(card.get("tools") or ())
             for peer, card in self._peer_cards().items()
         }
-        own = list(self._agent.card.to_message().get("tools") or ())
+        own = self._agent.local_tools()
         return self._listing("tools", tools, local=own)
 
     async def _connect(self, request: Request) -> JSONResponse:

@@ -40,6 +40,13 @@ class ServedAgent(Protocol):
     @property
     def host(self) -> ServedHost | None: ...
 
+    @property
+    def expects_peers(self) -> bool:
+        """Whether peers are to reach it; without that it is ready at once."""
+
+    def local_tools(self) -> Sequence[Mapping[str, Any]]:
+        """Its own tools, those peers may not call included."""
+
     def peer_snapshot(self) -> Sequence[Mapping[str, Any]]:
         """One `peer_payload` for each peer known."""
 

@@ -28,6 +28,7 @@ from msgspec.structs import replace
 
 from praxis_fast.core import Matcher
 from praxis_fast.errors import ResourceLimitError, UsageError
+from praxis_fast.events.catalogue import PRIORITIES
 from praxis_fast.events.clocktext import ClockText
 from praxis_fast.events.event import Event, EventFilter, Priority, Tags
 from praxis_fast.events.faults import FaultLimiter, handler_name
@@ -115,7 +116,7 @@ class EventBus:
         source: str | None = None,
         correlation_id: str | None = None,
         tags: Mapping[str, str] | Iterable[str] | None = None,
-        priority: Priority | str = Priority.NORMAL,
+        priority: Priority | str | None = None,
         task_id: str | None = None,
         peer_id: str | None = None,
         required_role: str | None = None,
@@ -124,6 +125,7 @@ class EventBus:
 
         Never waits. An `Event` made by the caller keeps its id and time. Sensitive
         values in `data` are masked in the event, never in the caller's own objects.
+        Without a priority the event has the one its type has in the catalogue.
         """
         self._check_thread()
         if isinstance(type, Event):
@@ -135,7 +137,9 @@ class EventBus:
                 source or self.source,
                 correlation_id,
                 Tags(tags) if tags else _NO_TAGS,
-                _as_priority(priority),
+                PRIORITIES.get(type, _NORMAL)
+                if priority is None
+                else _as_priority(priority),
                 task_id,
                 None if peer_id is None else str(peer_id),
                 required_role,
@@ -382,6 +386,7 @@ class EventBus:
 
 
 _NO_TAGS = Tags()
+_NORMAL = Priority.NORMAL
 
 
 def _as_priority(priority: Priority | str) -> Priority:

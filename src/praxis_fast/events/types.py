@@ -1,53 +1,33 @@
-"""The catalogue of event types: their names, who emits them, and names from outside."""
+"""Names of event types: those from outside, and the types they stand for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from praxis_fast.events.catalogue import CATALOGUE, STREAM_KINDS, EventKind
 from praxis_fast.events.filter import is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
-# Said to one subscriber about its own stream; nobody may publish them.
-RESERVED = frozenset({"gap", "reset", "resumed"})
+__all__ = [
+    "AGENT_TWINS",
+    "CATALOGUE",
+    "DEFAULT_TYPES",
+    "FRONT_END_NAMES",
+    "MEMBERS",
+    "RESERVED",
+    "EventKind",
+    "expand",
+    "is_type_name",
+    "resolve",
+]
+
+RESERVED = frozenset(STREAM_KINDS)
+"""Said to one subscriber about its own stream; nobody may publish them."""
 
 MAX_TYPE_NAME = 128
-
-_EMITTERS: Mapping[str, str] = {
-    "agent": """
-        agent.starting agent.started agent.stopping agent.stopped agent.error
-        agent.discovered agent.connected agent.disconnected agent.updated
-        p2p.peer_discovered p2p.peer_connected p2p.peer_disconnected
-        p2p.card_exchange p2p.tool_request p2p.tool_response
-        tool.starting tool.executed tool.completed tool.failed
-        """,
-    "bus": "system.error",
-    "application": """
-        p2p.request_card p2p.mcp_request
-        task.created task.started task.progress task.completed task.failed
-        task.cancelled
-        dsl.command_received dsl.command_progress dsl.command_completed
-        workflow.started workflow.progress workflow.completed
-        workflow.node_status_update
-        ws.client_connected ws.client_disconnected ws.message_received
-        ws.message_sent
-        log.entry log.stream
-        system.shutdown config.changed service.status
-        mcp.tool_registered mcp.tool_unregistered mcp.external_server_connected
-        mcp.external_server_disconnected
-        tool_execution_start tool_execution_complete tool_execution_error
-        status_change message input_required artifact tool_execution authentication
-        security_audit
-        task_created task_status_change task_message task_artifact
-        task_input_required task_governor_followup task_feedback_required
-        task_completed task_failed
-        tool_started tool_completed tool_failed tool_cancelled
-        tool_confirmation_required
-        """,
-}
 
 # The one irregular member name of the reference's enumeration.
 _IRREGULAR: Mapping[str, str] = {"NODE_STATUS_UPDATE": "workflow.node_status_update"}
@@ -92,24 +72,6 @@ AGENT_TWINS: Mapping[str, str] = {
 }
 """The seeds' name for the same change of a peer; `agent.updated` tells a new card."""
 
-
-@dataclass(frozen=True, slots=True)
-class EventKind:
-    """One line of the catalogue."""
-
-    name: str
-    """The value on the wire, `p2p.peer_connected`."""
-    member: str
-    """The upper-case name, `P2P_PEER_CONNECTED`."""
-    emitter: str
-    """agent, bus, or application: users' code publishes it."""
-
-
-CATALOGUE: Mapping[str, EventKind] = {
-    name: EventKind(name, name.replace(".", "_").upper(), emitter)
-    for emitter, names in _EMITTERS.items()
-    for name in names.split()
-}
 
 # A dotted name wins over an older one with the same upper-case form (`task.created`
 # over `task_created`).
