@@ -15,7 +15,9 @@ from praxis_fast.benchmarks import table as form
 from praxis_fast.benchmarks.machine import machine, machine_line
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.plot import check_target, save
+from praxis_fast.benchmarks.process import BenchError
 from praxis_fast.benchmarks.suite import SCALES, Job, jobs, parse_parts
+from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,22 +73,32 @@ def run_bench(
     started = datetime.now(UTC)
     if not as_json:
         click.echo(machine_line())
-    told = _run(work, as_json=as_json)
+    failed: list[str] = []
+    told = _run(work, failed, as_json=as_json)
     if as_json:
-        report = _report(told, started, scale, others)
+        report = _report(told, failed, started, scale, others)
         click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     if others.missing:
         click.echo(f"not installed: {', '.join(others.missing)}", err=as_json)
     if target is not None:
         save(told, target)
         click.echo(f"plot written to {target}", err=True)
+    if failed:
+        raise BenchError("\n".join(["some benches failed:", *failed]))
 
 
-def _run(work: Sequence[Job], *, as_json: bool) -> list[tuple[str, Table]]:
+def _run(
+    work: Sequence[Job], failed: list[str], *, as_json: bool
+) -> list[tuple[str, Table]]:
+    """Every step's tables; one that fails leaves the others be."""
     progress, told = Progress(len(work)), []
     for job in work:
         progress.begin(job)
-        tables = job.run(progress.say)
+        try:
+            tables = job.run(progress.say)
+        except PraxisError as error:
+            failed.append(f"{job.part}, {job.title}: {error}")
+            tables = []
         progress.end()
         told += [(job.part, table) for table in tables]
         if not as_json:
@@ -98,12 +110,17 @@ def _run(work: Sequence[Job], *, as_json: bool) -> list[tuple[str, Table]]:
 
 
 def _report(
-    told: Sequence[tuple[str, Table]], started: datetime, scale: str, others: Outside
+    told: Sequence[tuple[str, Table]],
+    failed: Sequence[str],
+    started: datetime,
+    scale: str,
+    others: Outside,
 ) -> dict[str, Any]:
     return {
         "started": started.isoformat(timespec="seconds"),
         "scale": scale,
         "machine": machine(),
         "not_installed": list(others.missing),
+        "failed": failed,
         "tables": [{"part": part, **form.message(table)} for part, table in told],
     }

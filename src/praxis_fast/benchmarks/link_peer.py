@@ -59,7 +59,7 @@ async def on_echo(stream: Stream) -> None:
 
 async def on_idle(stream: Stream) -> None:
     """Wait for what never comes."""
-    await stream.read_exactly(1)
+    await stream.write(await stream.read_exactly(1))
     await stream.read()
 
 
@@ -176,6 +176,7 @@ class Peer:
         for _ in range(count):
             stream = await self._host.open_stream(peer_id, [IDLE])
             await stream.write(b"x")  # or the peer would not hear of it
+            await stream.read_exactly(1)
             self._streams.append(stream)
 
     async def release(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "Pair", "Work", "measure", "measure_memory", "own_pairs"]
 
 GIGABYTE: Final = 10**9
+SETTLING: Final = 40
 OWN: Final = tuple(own_program("link_peer"))
 
 
@@ -131,21 +133,33 @@ def _tables(measured: Sequence[Measured], work: Work) -> Iterator[Table]:
         yield Table(title, items, size, rows, unit)
 
 
+def settled(process: Process) -> int:
+    """Bytes of memory, when it does nothing more on its own."""
+    last = -1
+    for _ in range(SETTLING):
+        now = int(process.ask("memory")["bytes"])
+        if now == last:
+            break
+        last = now
+        time.sleep(0.05)
+    return last
+
+
 def measure_memory(links: int = 200, streams: int = 2000) -> Table:
     """Memory of a process for each idle link, stream, and stream with a handler."""
     with Process(OWN) as dialer, Process(OWN) as listener:
         addr = listener.hello["addrs"][0]
         dialer.ask("idle_links", addr=addr, count=10)
-        before = listener.ask("memory")["bytes"]
+        before = settled(listener)
         dialer.ask("idle_links", addr=addr, count=links)
-        per_link = (listener.ask("memory")["bytes"] - before) / links
+        per_link = (settled(listener) - before) / links
     with Process(OWN) as dialer, Process(OWN) as listener:
         addr = listener.hello["addrs"][0]
         peer_id = dialer.ask("dial", addr=addr, count=1)["peer_id"]
         dialer.ask("idle_streams", peer_id=peer_id, count=10)
-        before = listener.ask("memory")["bytes"]
+        before = settled(listener)
         opened = dialer.ask("idle_streams", peer_id=peer_id, count=streams)
-        handled = (listener.ask("memory")["bytes"] - before) / streams
+        handled = (settled(listener) - before) / streams
     rows = (
         Row("link", (per_link,)),
         Row("stream", (opened["bytes"] / streams,)),

@@ -10,7 +10,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from praxis_fast.benchmarks.table import MEMORY, TIMES, figure, ratio, scaled
+from praxis_fast.benchmarks.table import TIMES, figure, ratio, scaled
 from praxis_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _bars(table: Table) -> Panel:
         fill = colour(row.name, number)
         parts.append(_text(LABELS - 6, y + 11, row.name, "right"))
         parts.append(_rect(LABELS, y, max(length, 1), 14, fill))
-        parts.append(_text(LABELS + length + 5, y + 11, "  ".join(told)))
+        parts.append(_text(LABELS + length + 5, y + 11, ", ".join(told)))
     return end + 20, parts
 
 
@@ -228,7 +228,7 @@ def _range(values: Iterable[float]) -> tuple[int, int]:
 
 def _tick(table: Table, power: int) -> str:
     if table.cost == "memory":
-        return scaled(10.0**power, MEMORY)
+        return f"{10**power:,} B"
     # A hair more, so that 1e-6 is a microsecond in spite of rounding.
     text = scaled(10.0**power * (1 + 1e-9), TIMES)
     return text.replace(".00", "").replace(".0", "")

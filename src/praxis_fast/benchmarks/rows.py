@@ -15,6 +15,9 @@ __all__ = ["Contender", "Row", "Table", "interleave"]
 # Shorter samples drown in the clock and in what else the machine does.
 SHORTEST_SAMPLE: Final = 0.005
 
+# Where most of a run is off the clock, a sample ends after this long all the same.
+LONGEST_SAMPLE: Final = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -104,8 +107,11 @@ def interleave(
 def _repeats(contender: Contender, clock: Callable[[], float]) -> int:
     """How many runs make a sample; the first one also warms up."""
     _sample(contender, 1, clock)
+    start = time.perf_counter()
     once = _sample(contender, 1, clock)
-    return max(1, round(SHORTEST_SAMPLE / max(once, 1e-9)))
+    all_of_it = time.perf_counter() - start
+    enough, most = SHORTEST_SAMPLE / max(once, 1e-9), LONGEST_SAMPLE / all_of_it
+    return max(1, round(min(enough, most)))
 
 
 def _sample(contender: Contender, times: int, clock: Callable[[], float]) -> float:

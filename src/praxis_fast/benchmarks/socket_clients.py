@@ -42,7 +42,7 @@ class Client:
                 length, header = data[pos + 2] << 8 | data[pos + 3], 4
             elif length == 127:
                 raise ValueError("frame of more than 65535 bytes")
-            self.count += 1
+            self.count += data[pos] & 8 == 0  # heartbeats and the like do not count
             pos += header + length
         if pos < end:
             self.rest, pos = data[pos:], end

@@ -75,7 +75,10 @@ class PraxisFast:
                 "agent": {"name": "bench"},
                 "p2p": {"host": "127.0.0.1", "port": 0, "enable_mdns": False},
                 "http": {"enabled": True, "port": 0, "token": token},
-                "limits": {"websocket": {"max_clients": 100_000}},
+                # Heartbeats would count as the cost of messages.
+                "limits": {
+                    "websocket": {"max_clients": 100_000, "ping_interval": 3600.0}
+                },
             }
         )
         agent = await stack.enter_async_context(Agent(config))
@@ -102,7 +105,14 @@ class Websockets:
         from websockets.asyncio.server import broadcast, serve
 
         server = await stack.enter_async_context(
-            serve(_hold, "127.0.0.1", 0, compression=None, backlog=4096)
+            serve(
+                _hold,
+                "127.0.0.1",
+                0,
+                compression=None,
+                ping_interval=None,
+                backlog=4096,
+            )
         )
         self._server, self._broadcast = server, broadcast
         return _plain(server.sockets[0].getsockname()[1])

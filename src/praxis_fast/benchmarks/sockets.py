@@ -27,10 +27,10 @@ MODULES: Final = {"websockets": "websockets", "aiohttp": "aiohttp", "picows": "p
 
 # Deliveries a second while the age of events is measured, and events for that.
 PACE: Final = 20_000
-PACED: Final = 40
+PACED: Final = 20
 
-# Messages a client has to read in one burst: what its kernel buffer holds for sure.
-MOST: Final = 128
+# Turns of many events: their messages have to fit in the clients' kernel buffers.
+CROWDED_TURNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def measure(
             for one in measured:
                 say(f"round {number + 1} of {rounds}, {one.name}")
                 one.burst(turns, 1)
-                one.burst(min(turns, MOST // 16), 16)
+                one.burst(min(turns, CROWDED_TURNS), 16)
                 one.pace(paced)
     return list(_tables(measured, clients))
 
