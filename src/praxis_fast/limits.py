@@ -212,6 +212,15 @@ class EventLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """The newest events, kept for subscribers that come back."""
+
+    max_events: Annotated[Count, Meta(description="events kept")] = 10_000
+    max_age: Annotated[Seconds, Meta(description="s an event is kept")] = 600.0
+    max_bytes: Annotated[Size, Meta(description="bytes of events kept")] = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
 class WebSocketLimits:
     """WebSocket clients."""
 
@@ -317,6 +326,7 @@ class Limits:
     cards: CardLimits = field(default_factory=CardLimits)
     tools: ToolLimits = field(default_factory=ToolLimits)
     events: EventLimits = field(default_factory=EventLimits)
+    journal: JournalLimits = field(default_factory=JournalLimits)
     websocket: WebSocketLimits = field(default_factory=WebSocketLimits)
     http: HTTPLimits = field(default_factory=HTTPLimits)
     store: StoreLimits = field(default_factory=StoreLimits)

@@ -1,0 +1,213 @@
+"""The journal: the newest events, encoded, for subscribers that come back.
+
+Theory of operation
+-------------------
+The journal is a sink of the bus: it sees every event, in order, and keeps it without
+gaps between `first` and `last`. `data` is encoded when the event is published, because
+its publisher may change the object afterwards; every shape of a message is later made
+from the same bytes.
+
+    seq:      … 41 │ 42  43  44  45  46  47 │  48 …
+           evicted │ first   ▲         last │ not yet published
+                             └ position: the last event the subscriber has
+
+How a subscriber gets from the past to the present without losing or repeating an event:
+
+1. `position` turns what it names ("epoch-seq") into a number, or says why it cannot.
+2. `read` gives the next events after the position, a few at a time; the subscriber is
+   not among the receivers of live events meanwhile. The ring is its queue, so it costs
+   no memory of its own. A subscriber that is slower than the ring is told `evicted`.
+3. When a `read` has reached `last`, the subscriber is added to the receivers in the
+   same step of the loop. Publishing is synchronous, so nothing is published between
+   the two; an event that is stamped but still waits for delivery reaches the journal and the
+   receivers after this step. So the live stream begins exactly at `last + 1`.
+
+The second half of 3 needs the journal to be the sink right before the one that serves
+the receivers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from msgspec.structs import force_setattr, replace
+
+from praxis_fast.limits import JournalLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from praxis_fast.events.bus import EventBus
+    from praxis_fast.events.event import Event, EventFilter
+
+# What an event costs beside its encoded data: the object, its id, time and number.
+OVERHEAD = 512
+
+EVICTED = "evicted"
+FUTURE = "future"
+OTHER_EPOCH = "epoch"
+MALFORMED = "malformed"
+
+# More digits than any number of ours; Python would take seconds to read thousands.
+_MAX_DIGITS = 18
+
+
+class ResetError(Exception):
+    """There is no exact continuation: evicted, future, epoch or malformed (WS-9)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    event: Event
+    """A copy whose `data` are the encoded bytes."""
+    data: bytes | None
+    """None when the data has no JSON form."""
+    kept_at: float
+    size: int
+
+
+class Journal:
+    """A ring of events, bounded by number, age and bytes."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        limits: JournalLimits | None = None,
+        *,
+        encode: Callable[[Any], bytes],
+        clock: Callable[[], float],
+    ) -> None:
+        self.epoch = bus.epoch
+        self._limits = limits or JournalLimits()
+        self._encode = encode
+        self._clock = clock
+        self._entries: deque[_Entry] = deque()
+        self._size = 0
+        self._last = bus.seq
+        self._sink = bus.add_sink(self._on_event)
+
+    def close(self) -> None:
+        """Keep nothing new and forget what was kept."""
+        self._sink.close()
+        self._clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """The bytes charged for what is kept."""
+        return self._size
+
+    @property
+    def first(self) -> int:
+        """The oldest event kept; one more than `last` when none is."""
+        return self._last - len(self._entries) + 1
+
+    @property
+    def last(self) -> int:
+        """The newest event that was published."""
+        return self._last
+
+    @property
+    def token(self) -> str:
+        """What a subscriber that has everything names when it comes back."""
+        return f"{self.epoch}-{self._last}"
+
+    def sealed(self, event: Event) -> Event:
+        """The event with its data encoded already, if it is the newest one."""
+        if self._entries:
+            newest = self._entries[-1]
+            if newest.event.seq == event.seq and newest.data is not None:
+                return newest.event
+        return event
+
+    def position(self, token: str) -> int:
+        """The number of the last event a subscriber has, from "epoch-seq".
+
+        Raises ResetError when what follows it is not known exactly.
+        """
+        self._evict()
+        epoch, dash, digits = token.rpartition("-")
+        if not (dash and digits.isascii() and digits.isdigit()):
+            raise ResetError(MALFORMED)
+        if epoch != self.epoch:
+            raise ResetError(OTHER_EPOCH)
+        seq = int(digits) if len(digits) <= _MAX_DIGITS else self._last + 1
+        if seq > self._last:
+            raise ResetError(FUTURE)
+        if seq < self.first - 1:
+            raise ResetError(EVICTED)
+        return seq
+
+    def read(
+        self, position: int, wanted: EventFilter | None = None, max_events: int = 1024
+    ) -> tuple[list[Event], int]:
+        """What the filter matches among the next events, and the position after them.
+
+        Looks at `max_events` at most; the position is `last` when nothing is left.
+        Raises ResetError when the next event is gone.
+        """
+        begin = position + 1 - self.first
+        if begin < 0:
+            raise ResetError(EVICTED)
+        looked = list(islice(self._entries, begin, begin + max_events))
+        found = [entry.event for entry in looked if _matches(wanted, entry)]
+        return found, position + len(looked)
+
+    def since(self, token: str, wanted: EventFilter | None = None) -> list[Event]:
+        """Everything after "epoch-seq" that a filter matches; ResetError if unknown."""
+        return self.read(self.position(token), wanted, len(self._entries))[0]
+
+    def _on_event(self, event: Event) -> None:
+        if event.seq != self._last + 1:
+            # Never with a bus that works; a hole would be a silent loss.
+            self._clear()
+        self._last = event.seq
+        entry = self._entry(event)
+        self._entries.append(entry)
+        self._size += entry.size
+        self._evict()
+
+    def _entry(self, event: Event) -> _Entry:
+        now = self._clock()
+        try:
+            data = self._encode(event.data)
+        except (TypeError, ValueError):
+            return _Entry(event, None, now, OVERHEAD)
+        kept = copy(event)
+        force_setattr(kept, "data", orjson.Fragment(data))
+        return _Entry(kept, data, now, len(data) + OVERHEAD)
+
+    def _evict(self) -> None:
+        limits, entries = self._limits, self._entries
+        oldest = self._clock() - limits.max_age
+        while entries and (
+            len(entries) > limits.max_events
+            or self._size > limits.max_bytes
+            or entries[0].kept_at < oldest
+        ):
+            self._size -= entries.popleft().size
+
+    def _clear(self) -> None:
+        self._entries.clear()
+        self._size = 0
+
+
+def _matches(wanted: EventFilter | None, entry: _Entry) -> bool:
+    if wanted is None:
+        return True
+    event = entry.event
+    if wanted.overrides_matches and entry.data is not None:
+        # Users' filters may look at the data.
+        event = replace(event, data=orjson.loads(entry.data))
+    return wanted.matches(event)
