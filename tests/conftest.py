@@ -29,6 +29,7 @@ NAMES = {
     ],
     "matcher": ["Matcher", "Group"],
     "fanout": ["Fanout"],
+    "sender": ["send_all"],
 }
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Matcher",
     "Group",
     "Fanout",
+    "send_all",
     "StreamOpened",
     "DataReceived",
     "StreamClosed",
@@ -39,6 +40,7 @@ def _is_compiled() -> bool:
     try:
         import praxis_fast._core.fanout
         import praxis_fast._core.matcher
+        import praxis_fast._core.sender
         import praxis_fast._core.splitter
         import praxis_fast._core.yamux  # noqa: F401
     except ImportError:
@@ -49,6 +51,7 @@ def _is_compiled() -> bool:
 if TYPE_CHECKING or not _is_compiled():
     from praxis_fast._pure.fanout import Fanout
     from praxis_fast._pure.matcher import Group, Matcher
+    from praxis_fast._pure.sender import send_all
     from praxis_fast._pure.splitter import JSONSplitter
     from praxis_fast._pure.yamux import (
         DataReceived,
@@ -67,6 +70,7 @@ if TYPE_CHECKING or not _is_compiled():
 else:
     from praxis_fast._core.fanout import Fanout
     from praxis_fast._core.matcher import Group, Matcher
+    from praxis_fast._core.sender import send_all
     from praxis_fast._core.splitter import JSONSplitter, select_kernel
     from praxis_fast._core.yamux import (
         DataReceived,

@@ -16,12 +16,11 @@ the subscriber's policy.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
 from praxis_fast.api.shapes import event_frame, gap_frame
-from praxis_fast.core import Fanout, Matcher
+from praxis_fast.core import Fanout, Matcher, send_all
 
 if TYPE_CHECKING:
     import asyncio
@@ -175,17 +174,8 @@ class Broadcast:
             turn = [
                 (receiver, self._tell_gaps(receiver, data)) for receiver, data in turn
             ]
-        write, written = os.write, fanout.written
-        for receiver, data in turn:
-            try:
-                size = write(receiver.fd, data)
-            except OSError:
-                # Full, gone or not open to us: the transport knows what to do.
-                size = 0
-            if size == len(data):
-                written(receiver, size)
-            else:
-                self._leave_rest(receiver, data, size)
+        for receiver, data, size in send_all(turn, fanout.written):
+            self._leave_rest(receiver, data, size)
         self._expel(channel)
 
     @staticmethod
