@@ -19,8 +19,8 @@ How a subscriber gets from the past to the present without losing or repeating a
    no memory of its own. A subscriber that is slower than the ring is told `evicted`.
 3. When a `read` has reached `last`, the subscriber is added to the receivers in the
    same step of the loop. Publishing is synchronous, so nothing is published between
-   the two; an event that is stamped but still waits for delivery reaches the journal and the
-   receivers after this step. So the live stream begins exactly at `last + 1`.
+   the two; an event that is stamped but still waits for delivery reaches the journal
+   and the receivers after this step. So the live stream begins exactly at `last + 1`.
 
 The second half of 3 needs the journal to be the sink right before the one that serves
 the receivers.
