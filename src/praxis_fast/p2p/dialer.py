@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from praxis_fast.errors import DialError, ResourceLimitError
 from praxis_fast.p2p.dial import race, resolve
-from praxis_fast.p2p.link import Link
 from praxis_fast.p2p.listen import descriptor_limit
+from praxis_fast.p2p.upgrading import Upgrading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from praxis_fast.p2p.dial import Target
-    from praxis_fast.p2p.link import LinkOwner
+    from praxis_fast.p2p.link import Link, LinkOwner
     from praxis_fast.p2p.resources import Resources
     from praxis_fast.wire.multiaddr import Multiaddr
     from praxis_fast.wire.peer_id import PeerID
@@ -24,7 +24,10 @@ class Dialer:
     """Dials peers; one dial a peer at a time, given up when nobody waits for it."""
 
     def __init__(
-        self, owner: LinkOwner, resources: Resources, on_made: Callable[[Link], None]
+        self,
+        owner: LinkOwner,
+        resources: Resources,
+        on_made: Callable[[Upgrading], None],
     ) -> None:
         self._owner = owner
         self._resources = resources
@@ -85,24 +88,23 @@ class Dialer:
 
     async def _try(self, target: Target, peer_id: PeerID | None) -> Link:
         slot = self._resources.admit_outbound()
-        link = Link(
+        upgrading = Upgrading(
             self._owner,
             inbound=False,
             address=target.address,
             slot=slot,
             expected_peer=peer_id,
         )
-        self._on_made(link)
+        self._on_made(upgrading)
         try:
-            transport, _ = await link.loop.create_connection(
-                lambda: link, target.ip, target.port
+            transport, _ = await upgrading.loop.create_connection(
+                lambda: upgrading, target.ip, target.port
             )
             self._check_descriptor(transport)
-            await link.secured()
+            return await upgrading.secured()
         except BaseException:
-            link.discard()
+            upgrading.discard()
             raise
-        return link
 
     def _check_descriptor(self, transport: asyncio.Transport) -> None:
         """Keep some file descriptors free for other work (threats.md CON-3)."""

@@ -32,6 +32,7 @@ from praxis_fast.p2p.listen import Listener
 from praxis_fast.p2p.observers import LinkInfo, Observers
 from praxis_fast.p2p.peer import Peer
 from praxis_fast.p2p.resources import Resources
+from praxis_fast.p2p.upgrading import Upgrading
 from praxis_fast.wire.identify import Identify
 from praxis_fast.wire.keys import PrivateKey
 from praxis_fast.wire.multiaddr import Multiaddr
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from praxis_fast.p2p.link import Handler
+    from praxis_fast.p2p.duties import Handler
     from praxis_fast.p2p.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -94,9 +95,9 @@ class Host:
         self._listen = [Multiaddr.parse(text) for text in listen]
         self._listeners: list[Listener] = []
         self._addresses: tuple[float, list[Multiaddr]] = (0.0, [])
-        self._links: set[Link] = set()  # sockets, secured or not
+        self._connections: set[Link | Upgrading] = set()
         self._peers: dict[PeerID, Peer] = {}
-        self._dialer = Dialer(self, self.resources, self._links.add)
+        self._dialer = Dialer(self, self.resources, self._connections.add)
         self._tasks: set[asyncio.Task[Any]] = set()  # sockets on their way to a link
         self._all_gone: asyncio.Future[None] | None = None
         self._is_running = False
@@ -124,7 +125,9 @@ class Host:
             listener.close()
         self._listeners.clear()
         await self._dialer.close()
-        await asyncio.gather(*(link.close(SHUTDOWN, drain) for link in self._links))
+        await asyncio.gather(
+            *(one.close(SHUTDOWN, drain) for one in tuple(self._connections))
+        )
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -273,6 +276,7 @@ class Host:
 
     def on_secured(self, link: Link) -> None:
         """A peer has proven who it is."""
+        self._connections.add(link)
         peer = self._peers.get(link.peer_id)
         is_new = peer is None
         if peer is None:
@@ -297,11 +301,11 @@ class Host:
         peer.wake()
         self.observers.disconnected(link.peer_id, reason)
 
-    def on_gone(self, link: Link) -> None:
-        """A link's socket and tasks are gone."""
-        self._links.discard(link)
+    def on_gone(self, connection: Link | Upgrading) -> None:
+        """A connection's socket and tasks are gone, or it became a link."""
+        self._connections.discard(connection)
         waiter = self._all_gone
-        if not self._links and waiter is not None and not waiter.done():
+        if not self._connections and waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     # -- for identify (IdentifyOwner) --------------------------------------------------
@@ -417,21 +421,24 @@ class Host:
         """A stranger connected; ResourceLimitError when there is no place."""
         slot = self.resources.admit_inbound(host)
         address = str(Multiaddr.tcp(host, port))
-        link = Link(self, inbound=True, address=address, slot=slot)
-        self._links.add(link)
+        upgrading = Upgrading(self, inbound=True, address=address, slot=slot)
+        self._connections.add(upgrading)
         accepted.setblocking(False)
         adopting = asyncio.ensure_future(
-            link.loop.connect_accepted_socket(lambda: link, accepted)
+            upgrading.loop.connect_accepted_socket(lambda: upgrading, accepted)
         )
         self._tasks.add(adopting)
-        adopting.add_done_callback(partial(self._on_adopted, link, accepted))
+        adopting.add_done_callback(partial(self._on_adopted, upgrading, accepted))
 
     def _on_adopted(
-        self, link: Link, accepted: socket.socket, adopting: asyncio.Task[Any]
+        self,
+        upgrading: Upgrading,
+        accepted: socket.socket,
+        adopting: asyncio.Task[Any],
     ) -> None:
         self._tasks.discard(adopting)
         if adopting.cancelled() or adopting.exception() is not None:
-            link.discard()
+            upgrading.discard()
             accepted.close()
 
     async def _connect_nameless(self, addresses: Sequence[Multiaddr]) -> PeerID:
@@ -445,7 +452,7 @@ class Host:
         return (await self._dialer.dial(None, addresses)).peer_id
 
     async def _wait_gone(self, timeout: float) -> None:
-        if not self._links:
+        if not self._connections:
             return
         self._all_gone = asyncio.get_running_loop().create_future()
         try:
@@ -453,7 +460,8 @@ class Host:
                 await self._all_gone
         except TimeoutError:
             logger.warning(
-                "%d links still have work that does not end", len(self._links)
+                "%d connections still have work that does not end",
+                len(self._connections),
             )
 
 

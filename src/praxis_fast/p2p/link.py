@@ -3,7 +3,6 @@
 Theory of operation. The transport reads into one buffer that all links of a host share:
 whatever a read brought is decrypted or copied before the next read.
 
-    socket ─► Upgrade ─► stages with deadlines ─► secured
     socket ─► NoiseTransport.receive_data ─► YamuxSession.receive_data ─► Stream
     Stream.write ─► YamuxSession.send_data ─► (flush, once a loop turn)
                       data_to_send ─► NoiseTransport.send_data ─► one transport.write
@@ -13,15 +12,14 @@ nothing is taken out of the session, and writers wait as soon as the session hol
 much again. Reading never stops: a stream nobody reads stalls by its own window, and
 what a peer may make the session keep is bounded by the session.
 
-Every deadline of a link (upgrade, keep-alive, negotiations) shares one timer.
+Every deadline of a link (keep-alive, negotiations) shares one timer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from praxis_fast.core import (
     DataReceived,
@@ -35,30 +33,28 @@ from praxis_fast.core import (
 )
 from praxis_fast.errors import (
     ConnectionLostError,
-    DialError,
     MultistreamError,
     NegotiationError,
-    NetworkError,
     NoiseError,
     ProtocolError,
     StreamResetError,
     YamuxError,
 )
+from praxis_fast.p2p.duties import Duties
 from praxis_fast.p2p.stream import Stream
-from praxis_fast.p2p.upgrade import Stage, Upgrade
 from praxis_fast.wire.multistream import MultistreamInitiator, MultistreamResponder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Sequence
 
     from praxis_fast.limits import Limits
+    from praxis_fast.p2p.duties import Handler, Work
     from praxis_fast.p2p.observers import Observers
     from praxis_fast.p2p.resources import Slot
+    from praxis_fast.p2p.upgrading import Upgrading
     from praxis_fast.wire.keys import PrivateKey
     from praxis_fast.wire.noise import NoiseTransport
     from praxis_fast.wire.peer_id import PeerID
-
-    Handler = Callable[[Stream], Awaitable[None]]
 
 # One read takes at most this much from the socket; four full Noise messages.
 READ_BUFFER = 256 * 1024
@@ -82,6 +78,7 @@ class LinkOwner(Protocol):
     """What a link needs from the host it belongs to."""
 
     key: PrivateKey
+    peer_id: PeerID
     limits: Limits
     handlers: dict[str, Handler]
     observers: Observers
@@ -96,47 +93,43 @@ class LinkOwner(Protocol):
     def on_ended(self, link: Link, reason: str) -> None:
         """A secured link carries nothing any more; called once."""
 
-    def on_gone(self, link: Link) -> None:
-        """The link's socket is closed and its tasks are done; called once."""
+    def on_gone(self, connection: Link | Upgrading) -> None:
+        """The connection's socket is closed, or another's, and its tasks are done."""
 
 
 class Link(asyncio.BufferedProtocol):
-    """One connection to a peer; see the module for how bytes go through it."""
+    """One secured connection to a peer; see the module for how bytes go through it."""
 
     __slots__ = (
         "_agreeing",
         "_crowd",
         "_deadline",
         "_drained",
+        "_duties",
         "_fence",
         "_fresh",
         "_is_closing",
         "_is_dead",
         "_is_flushing",
+        "_is_lost",
         "_is_paused",
         "_is_peer_gone",
-        "_key",
         "_linger",
         "_noise",
         "_openers",
         "_owner",
-        "_peer_id",
-        "_ready",
         "_room",
         "_session",
         "_slot",
-        "_stage_deadline",
         "_streams",
-        "_tasks",
         "_timer",
         "_transport",
-        "_upgrade",
-        "_upgrade_deadline",
         "address",
         "inbound",
         "is_leaving",
         "is_retired",
         "loop",
+        "peer_id",
         "was_told",
     )
 
@@ -144,13 +137,17 @@ class Link(asyncio.BufferedProtocol):
         self,
         owner: LinkOwner,
         *,
+        transport: asyncio.Transport,
+        noise: NoiseTransport,
+        peer_id: PeerID,
         inbound: bool,
         address: str,
         slot: Slot,
-        expected_peer: PeerID | None = None,
     ) -> None:
         limits = owner.limits
         self.loop = asyncio.get_running_loop()
+        self.peer_id = peer_id
+        """Who is at the other end, proven."""
         self.address = address
         """The other end's socket, as a multiaddr without the peer id."""
         self.inbound = inbound
@@ -163,50 +160,41 @@ class Link(asyncio.BufferedProtocol):
         """Whether the peer has read our identify message on this link."""
         self._owner = owner
         self._slot = slot
-        self._room = min(limits.connections.write_buffer, limits.muxer.max_outbound)
-        self._peer_id: PeerID | None = expected_peer
-        self._transport: asyncio.Transport | None = None
-        self._upgrade: Upgrade | None = Upgrade(
-            initiator=not inbound,
-            key=owner.key,
-            expected_peer=expected_peer,
-            limits=limits.security,
+        self._transport = transport
+        transport.set_write_buffer_limits(high=limits.connections.write_buffer)
+        self._noise = noise
+        self._session = YamuxSession(
+            client=not inbound,
+            limits=limits.muxer,
+            ping_interval=limits.connections.ping_interval,
+            dead_after=limits.connections.dead_after,
+            now=owner.clock(),
         )
-        self._stage_deadline = self._upgrade_deadline = 0.0
-        self._ready: asyncio.Future[None] = self.loop.create_future()
-        self._noise: NoiseTransport | None = None
-        self._session: YamuxSession | None = None
+        self._duties = Duties(self._report, self._on_duty_done)
+        self._room = min(limits.connections.write_buffer, limits.muxer.max_outbound)
         self._streams: dict[int, Stream] = {}
         self._agreeing: dict[int, float] = {}  # inbound, negotiating: until when
         self._fresh: list[Stream] = []  # opened by the peer in this read
         self._crowd: deque[Stream] = deque()  # writers waiting for the socket
-        self._tasks: dict[asyncio.Task[None], Stream | None] = {}
         self._openers: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0  # when the timer runs
         self._linger: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._fence = 0  # pongs still to come before a quiet link is left
-        self._is_closing = False
+        self._is_closing = False  # no new streams
+        self._is_dead = False  # no streams at all
+        self._is_lost = False  # no socket
         self._is_paused = False
         self._is_peer_gone = False
         self._is_flushing = False
-        self._is_dead = False
 
     # -- for the host ------------------------------------------------------------------
 
     @property
-    def peer_id(self) -> PeerID:
-        """Who is at the other end."""
-        if self._peer_id is None:
-            raise ConnectionLostError("the peer has not proven who it is")
-        return self._peer_id
-
-    @property
     def is_usable(self) -> bool:
         """Whether a stream may be opened now."""
-        session = self._session
-        return session is not None and not self._is_dead and session.can_open
+        return not self._is_dead and self._session.can_open
 
     @property
     def max_window(self) -> int:
@@ -226,16 +214,12 @@ class Link(asyncio.BufferedProtocol):
     @property
     def pending_out(self) -> int:
         """Bytes that wait for the socket, frames included."""
-        return self._session.pending_out if self._session is not None else 0
+        return self._session.pending_out
 
     @property
     def rtt(self) -> float:
         """The latest round trip of the keep-alive, 0.0 before the first."""
-        return self._session.rtt if self._session is not None else 0.0
-
-    async def secured(self) -> None:
-        """Wait for the upgrade; raises what stopped it."""
-        await self._ready
+        return self._session.rtt
 
     async def open_stream(self, protocols: Sequence[str], *, lazy: bool) -> Stream:
         """Open a stream and agree on one of the protocols.
@@ -259,7 +243,7 @@ class Link(asyncio.BufferedProtocol):
                 await stream.agree()
         except TimeoutError:
             error = NegotiationError(
-                f"no protocol agreed with {self._peer_id} in {timeout:g} s"
+                f"no protocol agreed with {self.peer_id} in {timeout:g} s"
             )
             stream.abort(error)
             raise error from None
@@ -270,7 +254,7 @@ class Link(asyncio.BufferedProtocol):
 
     async def _wait_can_open(self) -> YamuxSession:
         """The session, when the peer has acknowledged enough to open one more."""
-        while self._session is not None and not self._is_dead:
+        while not self._is_dead:
             if self._session.can_open or self._is_peer_gone or self._is_closing:
                 return self._session
             opener: asyncio.Future[None] = self.loop.create_future()
@@ -283,13 +267,11 @@ class Link(asyncio.BufferedProtocol):
                 return self._session
             finally:
                 self._wake_openers()
-        raise ConnectionLostError(f"the link to {self._peer_id} is gone")
+        raise ConnectionLostError(f"the link to {self.peer_id} is gone")
 
-    def spawn(
-        self, kind: str, work: Callable[..., Coroutine[Any, Any, None]], *given: object
-    ) -> None:
+    def spawn(self, kind: str, work: Work, *given: object) -> None:
         """Run work that belongs to this link; it is cancelled when the link ends."""
-        self._own(self.loop.create_task(self._guard(kind, work, given)), None)
+        self._duties.spawn(kind, work, *given)
 
     def retire(self) -> None:
         """Let new streams go elsewhere; what runs here goes on."""
@@ -322,53 +304,46 @@ class Link(asyncio.BufferedProtocol):
 
     def end(self, reason: str, *, linger: float = LINGER) -> None:
         """Say goodbye and end the link with everything on it."""
-        if self._session is not None and not self._session.is_closed:
-            self._session.go_away(0)
+        self._session.go_away(0)
         self._end(reason, linger=linger)
-
-    def discard(self) -> None:
-        """Give up a link that never came to be."""
-        self._end("given up", linger=0)
 
     # -- for streams -------------------------------------------------------------------
 
     def send(self, stream_id: int, data: memoryview) -> int:
         """Take what fits of the data; 0 when the writer has to wait."""
-        session = self._session
-        if session is None or self._is_dead or self._is_full(session):
+        if self._is_dead or self._is_full():
             return 0
-        taken = session.send_data(stream_id, data)
+        taken = self._session.send_data(stream_id, data)
         self._schedule_flush()
         return taken
 
     def send_words(self, stream_id: int, words: bytes) -> bool:
         """Send a stream's few negotiation bytes, which do not wait for the socket."""
-        session = self._session
-        if session is None or self._is_dead:
+        if self._is_dead:
             return False
         self._schedule_flush()
-        return session.send_data(stream_id, words) == len(words)
+        return self._session.send_data(stream_id, words) == len(words)
 
     def queue_for_room(self, stream: Stream) -> None:
         """Wake the stream's writer when the socket has room again, if that is it."""
-        if self._session is not None and self._is_full(self._session):
+        if self._is_full():
             self._crowd.append(stream)
 
     def consume(self, stream_id: int, size: int) -> None:
         """Give the peer back what it spent on the stream."""
-        if self._session is not None and not self._is_dead:
+        if not self._is_dead:
             self._session.consume(stream_id, size)
             self._schedule_flush()
 
     def finish(self, stream_id: int) -> None:
         """Send the end of the stream."""
-        if self._session is not None and not self._is_dead:
+        if not self._is_dead:
             self._session.close_stream(stream_id)
             self._schedule_flush()
 
     def reset(self, stream_id: int) -> None:
         """Reset the stream at the peer."""
-        if self._session is not None and not self._is_dead:
+        if not self._is_dead:
             self._session.reset_stream(stream_id)
             self._schedule_flush()
 
@@ -381,14 +356,14 @@ class Link(asyncio.BufferedProtocol):
 
     def on_agreed(self, stream: Stream) -> None:
         """The stream's protocol is agreed; an inbound one gets its handler."""
-        if self._agreeing.pop(stream.id, None) is None or self._session is None:
+        if self._agreeing.pop(stream.id, None) is None:
             return
         self._session.accept_stream(stream.id)
         handler = self._owner.handlers.get(stream.protocol)
         if handler is None:
             stream.abort(StreamResetError(f"{stream.protocol} is not served any more"))
         else:
-            self._own(self.loop.create_task(self._serve(stream, handler)), stream)
+            self._duties.serve(stream, handler)
 
     def on_waiting(self) -> None:
         """A stream ended or waits for its peer: nothing may be left to wait for."""
@@ -400,24 +375,6 @@ class Link(asyncio.BufferedProtocol):
 
     # -- asyncio.BufferedProtocol ------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The TCP connection is there."""
-        # uvloop's transports are no subclass of asyncio's.
-        self._transport = opened = cast(asyncio.Transport, transport)
-        if self._is_dead:
-            opened.abort()
-            return
-        # asyncio does this only for sockets that were made with IPPROTO_TCP.
-        connection = opened.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.set_write_buffer_limits(high=self._owner.limits.connections.write_buffer)
-        limits = self._owner.limits.connections
-        now = self._owner.clock()
-        self._upgrade_deadline = now + limits.upgrade_timeout
-        self._stage_deadline = now + limits.stage_timeout
-        self._send_upgrade()
-        self._arm()
-
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
         return self._owner.read_buffer
@@ -426,28 +383,26 @@ class Link(asyncio.BufferedProtocol):
         """A read came in."""
         if self._is_dead:
             return
-        data = self._owner.read_buffer[:nbytes]
         try:
-            if self._upgrade is not None:
-                self._on_upgrade(bytes(data))
-            else:
-                self._on_ciphertext(data)
+            plaintexts = self._noise.receive_data(self._owner.read_buffer[:nbytes])
         except ProtocolError as error:
             self._fail(error)
+        else:
+            self.receive(plaintexts)
 
     def eof_received(self) -> bool:
         """The peer closed its side, which ends the link."""
-        self._on_lost("closed by the peer")
+        self._end("closed by the peer", linger=0)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
-        self._on_lost("closed by the peer" if exc is None else f"lost: {exc}")
+        self._is_lost = True
+        self._end("closed by the peer" if exc is None else f"lost: {exc}", linger=0)
         if self._linger is not None:
             self._linger.cancel()
-        self._transport = None
         self._slot.release()
-        if not self._tasks:
+        if not self._duties:
             self._owner.on_gone(self)
 
     def pause_writing(self) -> None:
@@ -459,74 +414,24 @@ class Link(asyncio.BufferedProtocol):
         self._is_paused = False
         self._schedule_flush()
 
-    # -- upgrading ---------------------------------------------------------------------
-
-    def _on_upgrade(self, data: bytes) -> None:
-        upgrade = self._upgrade
-        if upgrade is None:
-            return
-        stage = upgrade.stage
-        try:
-            upgrade.receive_data(data)
-        finally:
-            self._send_upgrade()
-        if upgrade.stage is Stage.DONE:
-            self._on_secured(upgrade)
-        elif upgrade.stage is not stage:
-            limits = self._owner.limits.connections
-            self._stage_deadline = self._owner.clock() + limits.stage_timeout
-            self._arm()
-
-    def _send_upgrade(self) -> None:
-        if self._upgrade is not None and self._transport is not None:
-            data = self._upgrade.data_to_send()
-            if data:
-                self._transport.write(data)
-
-    def _on_secured(self, upgrade: Upgrade) -> None:
-        owner = self._owner
-        if upgrade.remote_peer is None or upgrade.transport is None:
-            raise NoiseError("the peer has not proven who it is")
-        if upgrade.remote_peer == owner.key.peer_id:
-            raise NoiseError("the peer has our own identity")
-        self._peer_id = upgrade.remote_peer
-        self._noise = upgrade.transport
-        self._upgrade = None
-        now = owner.clock()
-        limits = owner.limits
-        self._session = YamuxSession(
-            client=not self.inbound,
-            limits=limits.muxer,
-            ping_interval=limits.connections.ping_interval,
-            dead_after=limits.connections.dead_after,
-            now=now,
-        )
-        self._slot.secured()
-        if not self._ready.done():
-            self._ready.set_result(None)
-        owner.on_secured(self)
-        for plaintext in upgrade.leftover:
-            self._on_plaintext(plaintext, now)
-        self._after_read()
-
     # -- reading -----------------------------------------------------------------------
 
-    def _on_ciphertext(self, data: memoryview) -> None:
+    def receive(self, plaintexts: Sequence[bytes]) -> None:
+        """Take what came through the secure channel."""
         now = self._owner.clock()
-        if self._noise is None:
-            return
-        for plaintext in self._noise.receive_data(data):
-            self._on_plaintext(plaintext, now)
-            if self._is_dead:
-                return
-        self._after_read()
+        try:
+            for plaintext in plaintexts:
+                self._on_plaintext(plaintext, now)
+                if self._is_dead:
+                    return
+        except ProtocolError as error:
+            self._fail(error)
+        else:
+            self._after_read()
 
     def _on_plaintext(self, plaintext: bytes, now: float) -> None:
-        session = self._session
-        if session is None:
-            return
         try:
-            events = session.receive_data(plaintext, now)
+            events = self._session.receive_data(plaintext, now)
         except YamuxError as error:
             self._on_events(error.events)
             raise
@@ -561,7 +466,7 @@ class Link(asyncio.BufferedProtocol):
         try:
             stream.on_data(data, len(data))
         except MultistreamError as error:
-            self._fail_stream(stream, "negotiation", error)
+            self._duties.fail(stream, "negotiation", error)
 
     def _after_read(self) -> None:
         """Let new streams speak and send what the read led to."""
@@ -575,8 +480,6 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_opened(self, event: StreamOpened) -> None:
         owner = self._owner
-        if self._session is None:
-            return
         if self._is_closing:
             self._session.reset_stream(event.stream_id)
             return
@@ -609,9 +512,8 @@ class Link(asyncio.BufferedProtocol):
         self._fence -= 1
         if not self._fence:
             self._check_quiet(is_fenced=True)
-        elif self._session is not None:
-            self._session.ping(self._owner.clock())
-            self._schedule_flush()
+        else:
+            self._ping()
 
     def _on_go_away(self, event: GoAway) -> None:
         self.retire()
@@ -622,9 +524,13 @@ class Link(asyncio.BufferedProtocol):
 
     # -- writing -----------------------------------------------------------------------
 
-    def _is_full(self, session: YamuxSession) -> bool:
+    def _is_full(self) -> bool:
         """Whether writers have to wait for the socket."""
-        return session.pending_out >= self._room
+        return self._session.pending_out >= self._room
+
+    def _ping(self) -> None:
+        self._session.ping(self._owner.clock())
+        self._schedule_flush()
 
     def _schedule_flush(self) -> None:
         if not self._is_flushing:
@@ -634,32 +540,28 @@ class Link(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         """Send everything queued in this loop turn as one write."""
         self._is_flushing = False
-        session, noise, transport = self._session, self._noise, self._transport
-        if session is None or noise is None or transport is None:
-            return
         if self._is_dead or self._is_paused:
             return
-        data = session.data_to_send()
+        data = self._session.data_to_send()
         if data:
-            transport.write(noise.send_data(data))
+            self._transport.write(self._noise.send_data(data))
             self._arm()
         if self._crowd:
-            self._wake_crowd(session)
+            self._wake_crowd()
 
     def _wake_openers(self) -> None:
         """Let the next task open its stream, if it may or never will."""
-        session = self._session
-        while self._openers and (self._is_dead or (session and session.can_open)):
+        while self._openers and (self._is_dead or self._session.can_open):
             opener = self._openers.popleft()
             if not opener.done():
                 opener.set_result(None)
                 if not self._is_dead:
                     return
 
-    def _wake_crowd(self, session: YamuxSession) -> None:
+    def _wake_crowd(self) -> None:
         """Let some waiting writers write, in the order they came."""
         woken = 0
-        while self._crowd and woken < MAX_WOKEN and not self._is_full(session):
+        while self._crowd and woken < MAX_WOKEN and not self._is_full():
             stream = self._crowd.popleft()
             if stream.is_writing:
                 stream.on_room()
@@ -670,10 +572,6 @@ class Link(asyncio.BufferedProtocol):
     # -- deadlines ---------------------------------------------------------------------
 
     def _next_deadline(self) -> float | None:
-        if self._upgrade is not None:
-            return min(self._stage_deadline, self._upgrade_deadline)
-        if self._session is None:
-            return None
         deadline = self._session.next_deadline()
         if not self._agreeing:
             return deadline
@@ -699,25 +597,13 @@ class Link(asyncio.BufferedProtocol):
             return
         now = self._owner.clock()
         try:
-            if self._upgrade is not None:
-                self._check_upgrade(self._upgrade, now)
-            elif self._session is not None:
-                self._on_events(self._session.on_deadline(now))
-                self._check_agreeing(now)
-                self._schedule_flush()
+            self._on_events(self._session.on_deadline(now))
         except ProtocolError as error:
             self._fail(error)
-        self._arm()
-
-    def _check_upgrade(self, upgrade: Upgrade, now: float) -> None:
-        if now < min(self._stage_deadline, self._upgrade_deadline):
             return
-        limits = self._owner.limits.connections
-        if now >= self._upgrade_deadline:
-            message = f"not secured in {limits.upgrade_timeout:g} s"
-        else:
-            message = f"{upgrade.stage} not done in {limits.stage_timeout:g} s"
-        self._fail(ConnectionLostError(message), kind="timeout")
+        self._check_agreeing(now)
+        self._schedule_flush()
+        self._arm()
 
     def _check_agreeing(self, now: float) -> None:
         limit = self._owner.limits.connections.negotiation_timeout
@@ -729,107 +615,46 @@ class Link(asyncio.BufferedProtocol):
             stream = self._streams.get(stream_id)
             if stream is not None:
                 error = MultistreamError(f"no protocol agreed in {limit:g} s")
-                self._fail_stream(stream, "negotiation", error)
-
-    # -- handlers ----------------------------------------------------------------------
-
-    def _own(self, task: asyncio.Task[None], stream: Stream | None) -> None:
-        self._tasks[task] = stream
-        task.add_done_callback(self._disown)
-
-    def _disown(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        self.on_waiting()
-        if self._is_dead and not self._tasks and self._transport is None:
-            self._owner.on_gone(self)
-
-    async def _guard(
-        self,
-        kind: str,
-        work: Callable[..., Coroutine[Any, Any, None]],
-        given: tuple[object, ...],
-    ) -> None:
-        try:
-            await work(*given)
-        except (NetworkError, ProtocolError, EOFError, TimeoutError) as error:
-            if not self._is_dead:
-                self._report(kind, str(error) or type(error).__name__)
-
-    async def _serve(self, stream: Stream, handler: Handler) -> None:
-        """Run a handler; whatever it does ends with its stream."""
-        try:
-            await handler(stream)
-        except (StreamResetError, ConnectionLostError) as error:
-            stream.abort(error)
-        except (ProtocolError, NetworkError, EOFError, TimeoutError) as error:
-            self._fail_stream(stream, "stream", error)
-        except Exception as error:
-            self._fail_stream(stream, "handler", error, trace=True)
-        except BaseException:
-            stream.abort(StreamResetError(f"stream {stream.id} was given up"))
-            raise
-        else:
-            stream.close_now()
-
-    def _fail_stream(
-        self, stream: Stream, kind: str, error: Exception, *, trace: bool = False
-    ) -> None:
-        """One stream failed: say so once, reset it, leave the others alone."""
-        protocol = stream.protocol or "no protocol"
-        message = f"stream {stream.id} ({protocol}): {error or type(error).__name__}"
-        self._report(kind, message, error if trace else None)
-        stream.abort(StreamResetError(message))
+                self._duties.fail(stream, "negotiation", error)
 
     # -- ending ------------------------------------------------------------------------
 
+    def _on_duty_done(self) -> None:
+        self.on_waiting()
+        if self._is_lost and not self._duties:
+            self._owner.on_gone(self)
+
     def _is_busy(self) -> bool:
         """Whether a stream is in the middle of our own work."""
-        return any(
-            stream is not None and not stream.is_waiting
-            for stream in self._tasks.values()
-        ) or any(stream.is_writing for stream in self._streams.values())
+        return self._duties.is_busy or any(
+            stream.is_writing for stream in self._streams.values()
+        )
 
     def _check_quiet(self, *, is_fenced: bool = False) -> None:
         """Go on leaving if nothing runs here any more."""
-        session = self._session
-        if self._is_dead or self._streams or self._tasks or session is None:
+        if self._is_dead or self._streams or self._duties:
             return
         if is_fenced or self._is_peer_gone:
             self.end("replaced" if is_fenced else GONE)
         elif not self._fence:
             # The first answer may be to a ping that was under way already.
             self._fence = 2
-            session.ping(self._owner.clock())
-            self._schedule_flush()
+            self._ping()
 
     def _report(
         self, kind: str, message: str, cause: BaseException | None = None
     ) -> None:
         self._owner.observers.error(
-            kind, self._peer_id, self.address, message, cause=cause
+            kind, self.peer_id, self.address, message, cause=cause
         )
 
-    def _fail(self, error: ProtocolError | NetworkError, kind: str = "") -> None:
+    def _fail(self, error: ProtocolError) -> None:
         """The peer broke a rule: say so once and end the link."""
-        if self._is_dead:
-            return
-        self._report(kind or _kind_of(error), str(error))
-        self._end(str(error), error=error)
+        if not self._is_dead:
+            self._report(_kind_of(error), str(error))
+            self._end(str(error))
 
-    def _on_lost(self, reason: str) -> None:
-        if self._is_dead:
-            return
-        if self._upgrade is not None:
-            self._fail(
-                ConnectionLostError(f"{reason} in the {self._upgrade.stage}"),
-                kind="upgrade",
-            )
-        else:
-            self._end(reason, linger=0)
-
-    def _end(
-        self, reason: str, *, error: Exception | None = None, linger: float = LINGER
-    ) -> None:
+    def _end(self, reason: str, *, linger: float = LINGER) -> None:
         """Nothing goes over the link any more; the goodbye is the last thing sent."""
         if self._is_dead:
             return
@@ -838,56 +663,42 @@ class Link(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._close_transport(linger)
-        lost = ConnectionLostError(f"the link to {self._peer_id} is gone: {reason}")
+        self._session.receive_eof()
+        lost = ConnectionLostError(f"the link to {self.peer_id} is gone: {reason}")
         for stream in tuple(self._streams.values()):
             stream.fail(lost)
         self._crowd.clear()
         self._fresh.clear()
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+        self._duties.cancel()
         self._wake_openers()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-        if not self._ready.done():
-            self._ready.set_exception(DialError(reason) if error is None else error)
-            self._ready.exception()  # an inbound link has nobody waiting for it
-        elif self._session is not None:
-            self._session.receive_eof()
-            self._owner.on_ended(self, reason)
+        self._owner.on_ended(self, reason)
 
     def _say_goodbye(self) -> None:
-        session, noise, transport = self._session, self._noise, self._transport
-        if session is None or noise is None or transport is None:
+        if self._is_lost or self._is_paused or self._transport.is_closing():
             return
-        if self._is_paused or transport.is_closing():
-            return
-        data = session.data_to_send()
+        data = self._session.data_to_send()
         if data:
             try:
-                transport.write(noise.send_data(data))
+                self._transport.write(self._noise.send_data(data))
             except NoiseError:
                 # The channel itself is what failed: there is no way to say goodbye.
                 return
 
     def _close_transport(self, linger: float) -> None:
-        transport = self._transport
-        if transport is None:
-            self._slot.release()
-            self._owner.on_gone(self)
+        if self._is_lost:
             return
         if self._is_paused or not linger:
-            transport.abort()
+            self._transport.abort()
             return
-        transport.close()
-        if transport.get_write_buffer_size():
-            self._linger = self.loop.call_later(linger, transport.abort)
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._linger = self.loop.call_later(linger, self._transport.abort)
 
 
 def _kind_of(error: Exception) -> str:
     """What an observer is told went wrong."""
     if isinstance(error, YamuxError):
         return "timeout" if error.code == INTERNAL_ERROR else "muxer"
-    if isinstance(error, MultistreamError):
-        return "negotiation"
     return "security"
