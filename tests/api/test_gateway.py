@@ -68,6 +68,7 @@ async def test_events_path_needs_no_subscription_and_adds_keys(
     assert (message["type"], message["payload"]) == ("my.type", {"a": 1})
     assert (message["event"], message["data"]) == ("my.type", {"a": 1})
     assert (message["task_id"], message["seq"]) == ("t1", event.seq)
+    assert (message["component"], message["version"]) == ("agent.fake", "1.2.3")
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws/events"])

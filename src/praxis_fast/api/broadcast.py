@@ -19,14 +19,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
-from praxis_fast.api.shapes import event_frame, gap_frame
+from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
 from praxis_fast.core import Fanout, Matcher, send_all
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from praxis_fast.api.shapes import Shape
+    from praxis_fast.api.shapes import Pack, Shape
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import Event, EventFilter
     from praxis_fast.events.mailbox import Policy
@@ -62,10 +62,11 @@ class Receiver(Protocol):
 class Channel:
     """The receivers of one message shape."""
 
-    __slots__ = ("fanout", "matcher", "shape")
+    __slots__ = ("fanout", "matcher", "pack", "shape")
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, pack: Pack = websocket_pack) -> None:
         self.shape = shape
+        self.pack = pack
         self.matcher = Matcher()
         self.fanout = Fanout()
 
@@ -80,7 +81,10 @@ class Broadcast:
         limits: EventLimits,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
+        sealed: Callable[[Event], Event] | None = None,
     ) -> None:
+        # What is encoded in an event's place: the journal has its data encoded.
+        self._sealed = sealed or _as_it_is
         self._clock = clock
         self._limits = limits
         self._loop = loop
@@ -142,7 +146,12 @@ class Broadcast:
         for channel in self._channels:
             groups = channel.matcher.match(event)
             if groups:
-                frame = event_frame(event, channel.shape, self._limits.max_event)
+                frame = event_frame(
+                    self._sealed(event),
+                    channel.shape,
+                    self._limits.max_event,
+                    channel.pack,
+                )
                 channel.fanout.publish(frame, groups, event.seq)
                 self._schedule()
 
@@ -180,8 +189,9 @@ class Broadcast:
 
     @staticmethod
     def _tell_gaps(receiver: Receiver, data: bytes) -> bytes:
-        gaps = receiver.channel.fanout.gaps(receiver)
-        return b"".join(gap_frame(*gap) for gap in gaps) + data
+        channel = receiver.channel
+        gaps = channel.fanout.gaps(receiver)
+        return b"".join(gap_frame(*gap, pack=channel.pack) for gap in gaps) + data
 
     @staticmethod
     def _leave_rest(receiver: Receiver, data: bytes, size: int) -> None:
@@ -199,3 +209,7 @@ class Broadcast:
             self._receivers.discard(receiver)
             channel.matcher.discard(receiver)
             receiver.expel(last_seq)
+
+
+def _as_it_is(event: Event) -> Event:
+    return event

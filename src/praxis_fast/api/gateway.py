@@ -13,9 +13,10 @@ from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
-from praxis_fast.api.shapes import aliased_shape, plain_shape
+from praxis_fast.api.shapes import enriched_shape, plain_shape
 from praxis_fast.api.snapshot import snapshot_events
 from praxis_fast.events.event import EventFilter, utc_now
+from praxis_fast.events.journal import Journal
 from praxis_fast.events.types import DEFAULT_TYPES
 from praxis_fast.limits import Limits
 
@@ -38,7 +39,8 @@ _TOO_MANY = "Maximum connections reached"
 class EventGateway:
     """Holds the clients of the event streams; belongs to one running loop.
 
-    `peers` gives the payloads of the present peers for snapshots.
+    `peers` gives the payloads of the present peers for snapshots, `version` is the
+    agent's as events tell it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class EventGateway:
         limits: Limits | None = None,
         max_clients: int | None = None,
         peers: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+        version: str = "",
     ) -> None:
         self.bus = bus
         self.access = access
@@ -57,9 +60,17 @@ class EventGateway:
         self.max_clients = max_clients or self.limits.websocket.max_clients
         self._peers = peers
         self._plain = Channel(plain_shape)
-        self._aliased = Channel(aliased_shape)
+        self._aliased = Channel(enriched_shape(version))
+        # Made before the broadcast, so that each event reaches it right before.
+        self.journal = Journal(
+            bus, self.limits.journal, encode=encode, clock=self.loop.time
+        )
         self.broadcast = Broadcast(
-            bus, (self._plain, self._aliased), self.limits.events, self.loop
+            bus,
+            (self._plain, self._aliased),
+            self.limits.events,
+            self.loop,
+            sealed=self.journal.sealed,
         )
         # Every way in and what it means: shape, welcome, types until a subscription.
         self._doors = {
@@ -180,6 +191,7 @@ class EventGateway:
                 client.abort()
             await self._is_empty.wait()
         self.broadcast.close()
+        self.journal.close()
 
     # inside
 

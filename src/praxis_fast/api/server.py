@@ -116,6 +116,7 @@ class HTTPServer:
             limits=self._limits,
             max_clients=max_clients(self._limits),
             peers=self._agent.peer_snapshot,
+            version=self._agent.card.version,
         )
         self._server = QuietServer(self._config(self._gateway))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

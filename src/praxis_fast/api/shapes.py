@@ -1,4 +1,7 @@
-"""How an event looks to a WebSocket client: one frame per event and shape."""
+"""How an event looks to a client: one frame per event and shape.
+
+A shape makes the message, a pack puts its JSON into what the stream carries.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from praxis_fast.events.event import Event
 
     Shape = Callable[[Event], dict[str, Any]]
+    # From a message's JSON and the number a client has seen after it.
+    Pack = Callable[[bytes, int], bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +38,34 @@ def aliased_shape(event: Event) -> dict[str, Any]:
     return message
 
 
-def gap_frame(first: int, last: int, dropped: int, **more: str) -> bytes:
+def enriched_shape(version: str) -> Shape:
+    """The same with the seeds' `component`, who published, and the agent's version."""
+
+    def shape(event: Event) -> dict[str, Any]:
+        message = aliased_shape(event)
+        message["component"] = event.source
+        message["version"] = version
+        return message
+
+    return shape
+
+
+def websocket_pack(payload: bytes, seq: int) -> bytes:
+    """One text frame."""
+    return text_frame(payload)
+
+
+def gap_frame(
+    first: int, last: int, dropped: int, *, pack: Pack = websocket_pack, **more: str
+) -> bytes:
     """Says aloud that a subscriber did not get some of its events."""
     payload = {**gap_payload(first, last, dropped), **more}
-    return text_frame(encode({"type": "gap", "payload": payload}))
+    return pack(encode({"type": "gap", "payload": payload}), last)
 
 
-def event_frame(event: Event, shape: Shape, max_bytes: int) -> bytes:
+def event_frame(
+    event: Event, shape: Shape, max_bytes: int, pack: Pack = websocket_pack
+) -> bytes:
     """The event ready for the socket, or the gap it leaves when it cannot be sent."""
     try:
         payload = encode(shape(event))
@@ -47,7 +73,7 @@ def event_frame(event: Event, shape: Shape, max_bytes: int) -> bytes:
         reason = f"event cannot be encoded: {error}"
     else:
         if len(payload) <= max_bytes:
-            return text_frame(payload)
+            return pack(payload, event.seq)
         reason = f"event of {len(payload)} bytes, limit {max_bytes}"
     logger.warning("event %s-%s is not sent: %s", event.epoch, event.seq, reason)
-    return gap_frame(event.seq, event.seq, 1, reason=reason)
+    return gap_frame(event.seq, event.seq, 1, pack=pack, reason=reason)
