@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from praxis_fast.errors import IdentifyError, PublicKeyError
+from praxis_fast.errors import IdentifyError
 from praxis_fast.wire.identify import Identify, IdentifyReader
-from praxis_fast.wire.keys import PublicKey
 from praxis_fast.wire.protobuf import encode_varint
 
 if TYPE_CHECKING:
@@ -128,14 +127,12 @@ class IdentifyService:
 
 
 def _check_key(identity: Identify, stream: Stream) -> None:
-    if identity.public_key is None:
-        return
-    try:
-        told = PublicKey.from_protobuf(identity.public_key).peer_id
-    except PublicKeyError as error:
-        raise IdentifyError(f"identify with a bad key: {error}") from error
-    if told != stream.peer_id:
-        raise IdentifyError(f"identify tells the key of {told}, not the peer's own")
+    """A key has one encoding only, so other bytes are another key."""
+    told = identity.public_key
+    if told is not None and told != stream.link.public_key.to_protobuf():
+        raise IdentifyError(
+            f"identify tells a key of {len(told)} bytes, not the peer's own"
+        )
 
 
 def _merge(known: Identify, news: Identify) -> Identify:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from praxis_fast.p2p.observers import Observers
     from praxis_fast.p2p.resources import Slot
     from praxis_fast.p2p.upgrading import Upgrading
-    from praxis_fast.wire.keys import PrivateKey
+    from praxis_fast.wire.keys import PrivateKey, PublicKey
     from praxis_fast.wire.noise import NoiseTransport
     from praxis_fast.wire.peer_id import PeerID
 
@@ -130,6 +130,7 @@ class Link(asyncio.BufferedProtocol):
         "is_retired",
         "loop",
         "peer_id",
+        "public_key",
         "was_told",
     )
 
@@ -140,6 +141,7 @@ class Link(asyncio.BufferedProtocol):
         transport: asyncio.Transport,
         noise: NoiseTransport,
         peer_id: PeerID,
+        public_key: PublicKey,
         inbound: bool,
         address: str,
         slot: Slot,
@@ -148,6 +150,8 @@ class Link(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         self.peer_id = peer_id
         """Who is at the other end, proven."""
+        self.public_key = public_key
+        """The key that the peer's id is made of."""
         self.address = address
         """The other end's socket, as a multiaddr without the peer id."""
         self.inbound = inbound

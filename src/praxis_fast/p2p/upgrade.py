@@ -19,7 +19,7 @@ from praxis_fast.wire.noise import NoiseHandshake
 
 if TYPE_CHECKING:
     from praxis_fast.limits import SecurityLimits
-    from praxis_fast.wire.keys import PrivateKey
+    from praxis_fast.wire.keys import PrivateKey, PublicKey
     from praxis_fast.wire.noise import NoiseTransport
     from praxis_fast.wire.peer_id import PeerID
 
@@ -46,6 +46,7 @@ class Upgrade:
         "_negotiation",
         "_out",
         "leftover",
+        "remote_key",
         "remote_peer",
         "stage",
         "transport",
@@ -62,6 +63,7 @@ class Upgrade:
         self.stage = Stage.SECURITY
         self.transport: NoiseTransport | None = None
         self.remote_peer: PeerID | None = None
+        self.remote_key: PublicKey | None = None
         self.leftover: list[bytes] = []
         self._initiator = initiator
         self._limits = limits
@@ -118,6 +120,7 @@ class Upgrade:
             return b""
         self.transport = handshake.transport()
         self.remote_peer = handshake.remote_peer
+        self.remote_key = handshake.remote_key
         if handshake.muxer is not None:
             self.stage = Stage.DONE
         else:

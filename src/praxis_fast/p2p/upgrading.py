@@ -153,8 +153,10 @@ class Upgrading(asyncio.BufferedProtocol):
     def _hand_over(self, transport: asyncio.Transport) -> None:
         """Make the link, which reads and closes the transport from now on."""
         upgrade = self._upgrade
-        if upgrade.remote_peer is None or upgrade.transport is None:
-            raise NoiseError("the peer has not proven who it is")
+        # The handshake is done, so all of them are there.
+        assert upgrade.remote_peer is not None
+        assert upgrade.remote_key is not None
+        assert upgrade.transport is not None
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -163,6 +165,7 @@ class Upgrading(asyncio.BufferedProtocol):
             transport=transport,
             noise=upgrade.transport,
             peer_id=upgrade.remote_peer,
+            public_key=upgrade.remote_key,
             inbound=self.inbound,
             address=self.address,
             slot=self._slot,
