@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 
 from praxis_fast.benchmarks import table as form
-from praxis_fast.benchmarks.machine import machine, machine_line
+from praxis_fast.benchmarks.machine import machine_line
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.plot import check_target, save
 from praxis_fast.benchmarks.process import BenchError
+from praxis_fast.benchmarks.report import Report
 from praxis_fast.benchmarks.suite import SCALES, Job, jobs, parse_parts
 from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from praxis_fast.benchmarks.rows import Table
 
-__all__ = ["run_bench"]
+__all__ = ["measure", "run_bench", "show"]
 
 
 class Progress:
@@ -63,64 +63,57 @@ def run_bench(
     as_json: bool = False,
     plot: str | None = None,
     outside: Outside | None = None,
-) -> None:
-    """Measure, print tables or JSON on stdout, and draw."""
-    wanted, target = parse_parts(parts), None if plot is None else Path(plot)
+) -> Report:
+    """Measure, print tables or JSON on stdout, and draw.
+
+    BenchError at the end when a part of it failed.
+    """
+    target = None if plot is None else Path(plot)
     if target is not None:
         check_target(target)
-    others = outside or Outside()
-    work = jobs(SCALES[scale], wanted, others)
-    started = datetime.now(UTC)
     if not as_json:
         click.echo(machine_line())
-    failed: list[str] = []
-    told = _run(work, failed, as_json=as_json)
+    report = measure(
+        parse_parts(parts), scale, outside or Outside(), str if as_json else show
+    )
     if as_json:
-        report = _report(told, failed, started, scale, others)
-        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    if others.missing:
-        click.echo(f"not installed: {', '.join(others.missing)}", err=as_json)
+        click.echo(orjson.dumps(report.message(), option=orjson.OPT_INDENT_2))
+    if report.missing:
+        click.echo(f"\nnot installed: {', '.join(report.missing)}", err=as_json)
     if target is not None:
-        save(told, target)
+        save(report.tables, target)
         click.echo(f"plot written to {target}", err=True)
-    if failed:
-        raise BenchError("\n".join(["some benches failed:", *failed]))
+    if report.failed:
+        raise BenchError("\n".join(["some benches failed:", *report.failed]))
+    return report
 
 
-def _run(
-    work: Sequence[Job], failed: list[str], *, as_json: bool
-) -> list[tuple[str, Table]]:
-    """Every step's tables; one that fails leaves the others be."""
-    progress, told = Progress(len(work)), []
+def show(table: Table) -> None:
+    """Print a table; one with a single row is a point of a curve and told elsewhere."""
+    if len(table.rows) > 1:
+        click.echo("\n".join(["", *form.lines(table)]))
+
+
+def measure(
+    parts: Sequence[str],
+    scale: str,
+    outside: Outside,
+    show: Callable[[Table], object],
+) -> Report:
+    """Every step of the parts; one that fails leaves the others be."""
+    report = Report(scale)
+    work = jobs(SCALES[scale], parts, outside)
+    progress = Progress(len(work))
     for job in work:
         progress.begin(job)
         try:
             tables = job.run(progress.say)
         except PraxisError as error:
-            failed.append(f"{job.part}, {job.title}: {error}")
+            report.failed.append(f"{job.part}, {job.title}: {error}")
             tables = []
         progress.end()
-        told += [(job.part, table) for table in tables]
-        if not as_json:
-            # A table of one row is a point of a curve; its row stands elsewhere too.
-            for table in tables:
-                if len(table.rows) > 1:
-                    click.echo("\n".join(["", *form.lines(table)]))
-    return told
-
-
-def _report(
-    told: Sequence[tuple[str, Table]],
-    failed: Sequence[str],
-    started: datetime,
-    scale: str,
-    others: Outside,
-) -> dict[str, Any]:
-    return {
-        "started": started.isoformat(timespec="seconds"),
-        "scale": scale,
-        "machine": machine(),
-        "not_installed": list(others.missing),
-        "failed": failed,
-        "tables": [{"part": part, **form.message(table)} for part, table in told],
-    }
+        for table in tables:
+            report.tables.append((job.part, table))
+            show(table)
+    report.missing = list(outside.missing)
+    return report

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from praxis_fast.benchmarks import program
 from praxis_fast.limits import Limits
+from praxis_fast.p2p import ping
 from praxis_fast.p2p.host import Host
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ class Peer:
         self._hung_up.set()
 
     async def ping(self, peer_id: str, count: int) -> dict[str, Any]:
-        """Round trips."""
-        return {"seconds": [await self._host.ping(peer_id) for _ in range(count)]}
+        """Round trips, on one stream."""
+        async with await self._host.open_stream(peer_id, [ping.PING]) as stream:
+            return {"seconds": [await ping.measure(stream) for _ in range(count)]}
 
     async def transfer(self, peer_id: str, up: int, down: int) -> dict[str, Any]:
         """Send so much, then get so much, on one stream."""

@@ -24,7 +24,7 @@ def scaled(value: float, units: Iterable[tuple[str, float]]) -> str:
         if abs(value) >= other_size:
             name, size = other, other_size
     number = value / size
-    digits = 0 if abs(number) >= 100 else 1 if abs(number) >= 10 else 2
+    digits = 0 if abs(number) >= 99.95 else 1 if abs(number) >= 9.995 else 2
     return f"{number:.{digits}f} {name}".rstrip()
 
 
