@@ -1,0 +1,487 @@
+"""The outbox: events to webhook endpoints, at least once and in order (HK-4..7).
+
+Theory of operation
+-------------------
+    bus ─► append ─► database ─► lanes ─► send ─► delivered
+                        ▲  acked            │
+                        └── state, history ─┴─► retry later ─► dead letter ─► redrive
+
+An event is acknowledged when it is on the disk; from then on it is sent until its
+receiver takes it or it is given up, across crashes too, always with the same id. Each
+(endpoint, task) is a lane with one message in flight. A message is never in memory
+while it waits, only its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from praxis_fast.core import Matcher
+from praxis_fast.errors import (
+    MessageError,
+    ResourceLimitError,
+    StoreError,
+    UsageError,
+)
+from praxis_fast.events import outbox_store as store
+from praxis_fast.events.endpoint import Endpoint
+from praxis_fast.events.event import utc_text
+from praxis_fast.events.lanes import Lanes, Slot
+from praxis_fast.events.outbox_store import Attempt, Message, NewMessage
+from praxis_fast.events.retry import MAX_RETRY_AFTER, RetrySchedule
+from praxis_fast.events.signing import sign_webhook
+from praxis_fast.events.webhook_body import numbered, webhook_body
+from praxis_fast.limits import Limits
+from praxis_fast.store.database import Database
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import Callable, Mapping, Sequence
+
+    from praxis_fast.events.event import Event
+    from praxis_fast.events.outbox_store import State
+    from praxis_fast.events.webhooks import Answer
+
+    Report = Callable[[str, str], None]
+
+logger = logging.getLogger(__name__)
+
+_CLEAN_UP = 3600.0
+# How long a message waits when the database could not be asked for it.
+_STORE_PAUSE = 5.0
+# These answers ask for another try; every other 4xx is final.
+_RETRIED_4XX = frozenset({408, 425, 429})
+
+
+class Sender(Protocol):
+    """What carries messages out; see `webhooks.WebhookClient`."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def check(self, url: str) -> None: ...
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer: ...
+
+
+class Outbox:
+    """Holds endpoints and their messages in one database; belongs to one running loop.
+
+    `report(code, message)` hears what an operator should know. Hand `sink` to the bus.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sender: Sender,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        report: Report = lambda code, message: None,
+    ) -> None:
+        limits = limits or Limits()
+        self._limits = limits.webhooks
+        self._max_event = limits.events.max_event
+        self._sender = sender
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._report = report
+        self._schedule = RetrySchedule(limits.webhooks, rng or random.Random())
+        self._db = Database(
+            path, store.SCHEMA, limits=limits.store, on_fault=self._on_store_fault
+        )
+        self._lanes = Lanes(limits.webhooks.per_endpoint, limits.webhooks.total)
+        self._matcher = Matcher()
+        self._endpoints: dict[str, Endpoint] = {}
+        self._disabled: dict[str, str] = {}
+        self._failures: dict[str, int] = {}
+        self._full: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._cleaning: asyncio.TimerHandle | None = None
+        self._is_open = False
+        self.refused = 0
+        """Messages that could not be taken: too many waiting, or the disk is full."""
+
+    async def open(self) -> None:
+        """Open the database and begin to send what waits."""
+        await self._sender.open()
+        await self._db.open()
+        for endpoint, disabled in await self._db.read(store.load_endpoints):
+            self._remember(endpoint, disabled)
+        now, wall = self._clock(), self._wall_clock()
+        for name, task, number, due in await self._db.read(store.load_waiting):
+            # A wall clock that was set back must not hold a message for ever.
+            rest = min(max(0.0, due - wall), MAX_RETRY_AFTER)
+            self._lanes.add(name, task, number, now + rest)
+        self._is_open = True
+        self._clean_up()
+        self.pump()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Take no more, let requests end within `timeout`, close; may be called twice.
+
+        What was not delivered is sent after the next `open`.
+        """
+        self._is_open = False
+        for timer in (self._timer, self._cleaning):
+            if timer is not None:
+                timer.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._sender.close()
+        await self._db.close()
+
+    # endpoints
+
+    async def register(
+        self, message: Mapping[str, Any], *, role: str | None = None
+    ) -> Endpoint:
+        """Add an endpoint, or change the one with its id; UsageError when it is bad."""
+        endpoint = Endpoint.from_message(message, role=role, now=self._wall_clock())
+        is_new = endpoint.id not in self._endpoints
+        if is_new and len(self._endpoints) >= self._limits.max_endpoints:
+            number, limit = len(self._endpoints) + 1, self._limits.max_endpoints
+            raise ResourceLimitError(f"webhook {number}, limit {limit}")
+        await self._sender.check(endpoint.url)
+        await self._db.write(partial(store.save_endpoint, endpoint=endpoint))
+        self._remember(endpoint, None)
+        return endpoint
+
+    async def remove(self, name: str) -> None:
+        """Forget an endpoint and everything that waits for it."""
+        self._need(name)
+        await self._db.write(partial(store.delete_endpoint, endpoint=name))
+        self._stop_feeding(name)
+        self._endpoints.pop(name, None)
+        self._disabled.pop(name, None)
+        self._failures.pop(name, None)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._endpoints
+
+    async def endpoints(self) -> list[dict[str, Any]]:
+        """Every endpoint and its health."""
+        counts = await self._db.read(store.counts)
+        return [
+            endpoint.to_message() | self._health(name, counts.get(name, {}))
+            for name, endpoint in sorted(self._endpoints.items())
+        ]
+
+    async def deliveries(
+        self,
+        name: str,
+        *,
+        state: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """What became of an endpoint's messages, newest first."""
+        self._need(name)
+        if state is not None and state not in store.STATES:
+            raise UsageError(f"state {state!r} is not one of {', '.join(store.STATES)}")
+        read = partial(
+            store.history, endpoint=name, state=state, before=before, limit=limit
+        )
+        return await self._db.read(read)
+
+    async def purge(self, name: str, state: State = "delivered") -> int:
+        """Forget the history of an endpoint, or its dead letters; how many."""
+        self._need(name)
+        if state not in ("delivered", "dead"):
+            raise UsageError(f"messages in state {state!r} are not purged")
+        return await self._db.write(
+            partial(store.purge_endpoint, endpoint=name, state=state)
+        )
+
+    async def redrive(self, name: str, ids: Sequence[str] | None = None) -> int:
+        """Send dead letters again, all or these; a disabled endpoint is enabled."""
+        endpoint = self._need(name)
+        chosen = await self._db.write(partial(store.redrive, endpoint=name, ids=ids))
+        self._remember(endpoint, None)
+        for task, number in chosen:
+            self._lanes.add(name, task, number)
+        self.pump()
+        return len(chosen)
+
+    # events in
+
+    def sink(self, event: Event) -> None:
+        """Take an event of the bus; what cannot be taken is reported."""
+        self._append(event)
+
+    def append(self, event: Event) -> asyncio.Future[Any] | None:
+        """Write an event for all who asked for it; None when nobody did.
+
+        The future is done when it is on the disk, or has a StoreError.
+        """
+        written = self._append(event)
+        # Whoever stops waiting must not stop the message as well.
+        return None if written is None else asyncio.shield(written)
+
+    def _append(self, event: Event) -> asyncio.Future[Any] | None:
+        names = self._wanted_by(event)
+        if not names or not self._is_open:
+            return None
+        task = event.task_id or ""
+        message = self._new_message(event, task)
+        if message is None:
+            return None
+        try:
+            written = self._db.write(
+                partial(store.append, message=message, endpoints=names)
+            )
+        except ResourceLimitError as error:
+            self._refuse("*", f"event not taken for webhooks: {error}")
+            return None
+        written.add_done_callback(partial(self._on_written, task))
+        return written
+
+    def _wanted_by(self, event: Event) -> list[str]:
+        names: list[str] = []
+        for group in self._matcher.match(event):
+            for name in group.keys:
+                assert isinstance(name, str)
+                if not self._endpoints[name].excludes(event.type):
+                    names.append(name)
+        return [name for name in names if self._has_room(name)]
+
+    def _has_room(self, name: str) -> bool:
+        waiting, limit = self._lanes.waiting(name), self._limits.max_waiting
+        if waiting < limit:
+            self._full.discard(name)
+            return True
+        self._refuse(name, f"webhook {name}: message {waiting + 1}, limit {limit}")
+        return False
+
+    def _refuse(self, name: str, text: str) -> None:
+        """Count it; tell it once until there is room again."""
+        self.refused += 1
+        if name not in self._full:
+            self._full.add(name)
+            logger.error("%s", text)
+            self._report("outbox_full", text)
+
+    def _new_message(self, event: Event, task: str) -> NewMessage | None:
+        try:
+            body = webhook_body(event)
+            if len(body) > self._max_event:
+                raise MessageError(
+                    f"event of {len(body)} bytes, limit {self._max_event}"
+                )
+        except (MessageError, TypeError, ValueError) as error:
+            self.refused += 1
+            logger.warning("event %s is no webhook: %s", event.id, error)
+            return None
+        return NewMessage(event.id, event.type, task, body, self._wall_clock())
+
+    def _on_written(self, task: str, written: asyncio.Future[Any]) -> None:
+        if written.exception() is not None:
+            self.refused += 1
+            return
+        self._full.discard("*")
+        for name, number in written.result():
+            if name in self._endpoints and name not in self._disabled:
+                self._lanes.add(name, task, number)
+        self.pump()
+
+    # events out
+
+    def pump(self) -> None:
+        """Begin to send whatever is due; called by itself when something changes."""
+        if not self._is_open:
+            return
+        for slot in self._lanes.take(self._clock()):
+            task = asyncio.get_running_loop().create_task(self._deliver(slot))
+            self._tasks.add(task)
+            task.add_done_callback(self._on_delivered)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (due := self._lanes.next_deadline()) is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, due - self._clock()), self.pump)
+
+    def _on_delivered(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.pump()
+
+    async def _deliver(self, slot: Slot) -> None:
+        """One try, from the database to what came of it."""
+        due: float | None = self._clock() + _STORE_PAUSE
+        try:
+            due = await self._try(slot)
+        except StoreError as error:
+            logger.warning("webhook %s: %s", slot.endpoint, error)
+        except Exception:  # the task ends here; its message is tried again
+            logger.exception("webhook %s: not sent", slot.endpoint)
+        finally:
+            if due is None:
+                self._lanes.finish(slot)
+            else:
+                self._lanes.retry(slot, due)
+
+    async def _try(self, slot: Slot) -> float | None:
+        """When the message is due again; None when it is done with."""
+        message = await self._db.read(partial(store.load_message, number=slot.number))
+        endpoint = self._endpoints.get(slot.endpoint)
+        if message is None or endpoint is None:
+            return None
+        body = numbered(message.body, message.seq)
+        begun, at = self._clock(), self._wall_clock()
+        headers = {
+            **endpoint.headers,
+            **sign_webhook(message.id, body, endpoint.secrets, at),
+            "Content-Type": "application/json",
+            "X-Praxis-Attempt": str(message.attempts + 1),
+        }
+        answer = await self._sender.post(endpoint.url, headers, body)
+        duration = self._clock() - begun
+        attempt = Attempt(at, duration, answer.status, _error(answer))
+        return self._settle(slot, message, attempt, answer)
+
+    def _settle(
+        self, slot: Slot, message: Message, attempt: Attempt, answer: Answer
+    ) -> float | None:
+        name = slot.endpoint
+        if answer.is_success:
+            self._failures[name] = 0
+            self._record(message, attempt, "delivered")
+            return None
+        self._failures[name] = self._failures.get(name, 0) + 1
+        pause = self._pause(message, attempt, answer)
+        if pause is not None:
+            self._record(message, attempt, "waiting", attempt.at + pause)
+            return self._clock() + pause
+        logger.warning(
+            "webhook %s: message %s is a dead letter after %d tries: %s",
+            *(name, message.id, message.attempts + 1, attempt.error),
+        )
+        self._record(message, attempt, "dead")
+        if answer.status == 410:
+            self._disable(name)
+        return None
+
+    def _pause(
+        self, message: Message, attempt: Attempt, answer: Answer
+    ) -> float | None:
+        status = answer.status or 0
+        if 400 <= status < 500 and status not in _RETRIED_4XX:
+            return None
+        age = attempt.at - (attempt.at if message.since is None else message.since)
+        return self._schedule.delay(message.tries + 1, age, answer.retry_after)
+
+    def _record(
+        self, message: Message, attempt: Attempt, state: State, due: float = 0.0
+    ) -> None:
+        """Write it down; the lane goes on meanwhile.
+
+        Were this lost in a crash, the message would be sent once more.
+        """
+        self._write_aside(
+            partial(
+                store.record, message=message, attempt=attempt, state=state, due=due
+            )
+        )
+
+    def _write_aside(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        try:
+            self._db.write(work)
+        except ResourceLimitError as error:
+            logger.warning("outbox: not written: %s", error)
+
+    def _disable(self, name: str) -> None:
+        """The receiver said it is gone for good (410)."""
+        reason = "endpoint answered 410 gone"
+        disable = partial(
+            store.disable_endpoint,
+            endpoint=name,
+            reason=reason,
+            now=self._wall_clock(),
+        )
+        self._stop_feeding(name)
+        self._disabled[name] = reason
+        self._write_aside(disable)
+        logger.error("webhook %s is disabled: %s", name, reason)
+        self._report("webhook_disabled", f"webhook {name} is disabled: {reason}")
+
+    # inside
+
+    def _need(self, name: str) -> Endpoint:
+        if (endpoint := self._endpoints.get(name)) is None:
+            raise UsageError(f"no webhook {name[:128]!r}")
+        return endpoint
+
+    def _remember(self, endpoint: Endpoint, disabled: str | None) -> None:
+        self._matcher.discard(endpoint.id)
+        self._endpoints[endpoint.id] = endpoint
+        self._disabled.pop(endpoint.id, None)
+        if disabled is None:
+            self._matcher.add(endpoint.id, endpoint.filter)
+        else:
+            self._disabled[endpoint.id] = disabled
+
+    def _stop_feeding(self, name: str) -> None:
+        self._matcher.discard(name)
+        self._lanes.drop(name)
+        self._full.discard(name)
+
+    def _health(self, name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+        failures = self._failures.get(name, 0)
+        requests = counts.get("requests", 0)
+        status = "failing" if failures else "active"
+        if name in self._disabled:
+            status = "disabled"
+        return {
+            "status": status,
+            "disabled_reason": self._disabled.get(name),
+            "waiting": counts.get("waiting", 0),
+            "delivered": counts.get("delivered", 0),
+            "dead": counts.get("dead", 0),
+            "total_requests": requests,
+            "success_rate": counts.get("successes", 0) / requests if requests else None,
+            "consecutive_failures": failures,
+            "last_success": _when(counts.get("last_good")),
+            "last_failure": _when(counts.get("last_bad")),
+        }
+
+    def _on_store_fault(self, error: StoreError | None) -> None:
+        if error is not None:
+            self._report("outbox_not_written", f"webhooks are not taken: {error}")
+
+    def _clean_up(self) -> None:
+        """Forget old history, now and every hour."""
+        loop = asyncio.get_running_loop()
+        self._cleaning = loop.call_later(_CLEAN_UP, self._clean_up)
+        now = self._wall_clock()
+        self._write_aside(
+            partial(
+                store.purge,
+                delivered_before=now - self._limits.history,
+                dead_before=now - self._limits.dead_letters,
+            )
+        )
+
+
+def _error(answer: Answer) -> str | None:
+    if answer.error is not None or answer.is_success:
+        return answer.error
+    return f"status {answer.status}"
+
+
+def _when(seconds: float | None) -> str | None:
+    return None if seconds is None else utc_text(seconds)

@@ -1,0 +1,54 @@
+"""What a webhook's receiver reads: the event, in every form the seeds know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from praxis_fast import __version__
+from praxis_fast.errors import MessageError
+from praxis_fast.wire.json_text import encode_json
+
+if TYPE_CHECKING:
+    from praxis_fast.events.event import Event
+
+
+def webhook_body(event: Event) -> bytes:
+    """The body without its number; MessageError when the data has no JSON form."""
+    message = {
+        "id": event.id,
+        "event": event.type,
+        "type": event.type,
+        "task_id": event.task_id,
+        "timestamp": event.time,
+        "component": event.source,
+        "version": __version__,
+        "priority": str(event.priority),
+        "epoch": event.epoch,
+        "seq": event.seq,
+        "correlation_id": event.correlation_id,
+        "data": event.data,
+    }
+    try:
+        return orjson.dumps(message, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # Lone surrogates and integers beyond 64 bits, which peers may send.
+        return encode_json(message)
+
+
+def numbered(body: bytes, seq: int) -> bytes:
+    """The body as it is sent: `delivery.seq` counts what its endpoint gets of a task.
+
+    A number that never comes was given up: its receiver sees the gap.
+    """
+    return b'{"delivery":{"seq":%d},' % seq + body[1:]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Set):
+        return sorted(value, key=str)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise MessageError(f"{type(value).__name__} has no json form")
