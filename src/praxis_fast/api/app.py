@@ -16,6 +16,7 @@ from praxis_fast.api.responses import (
     error_response,
     praxis_error_response,
 )
+from praxis_fast.api.sse import PATHS
 from praxis_fast.errors import PraxisError
 from praxis_fast.limits import Limits
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from praxis_fast.api.gateway import EventGateway
     from praxis_fast.api.served import ServedAgent
 
 logger = logging.getLogger(__name__)
@@ -62,11 +64,17 @@ class Door:
 
 
 def make_app(
-    agent: ServedAgent, *, limits: Limits | None = None, access: Access | None = None
+    agent: ServedAgent,
+    *,
+    limits: Limits | None = None,
+    access: Access | None = None,
+    gateway: EventGateway | None = None,
 ) -> ASGIApp:
-    """The HTTP surface of an agent."""
+    """The HTTP surface of an agent; its event streams are those of the gateway."""
     routes = AgentRoutes(agent, limits or Limits()).routes()
     routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
+    if gateway is not None:
+        routes += [Route(path, gateway.streams, methods=["GET"]) for path in PATHS]
     app = Starlette(
         routes=routes,
         exception_handlers={

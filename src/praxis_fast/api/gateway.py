@@ -15,6 +15,7 @@ from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
 from praxis_fast.api.shapes import enriched_shape, plain_shape
 from praxis_fast.api.snapshot import snapshot_events
+from praxis_fast.api.sse import EventStreams, sse_pack
 from praxis_fast.events.event import EventFilter, utc_now
 from praxis_fast.events.journal import Journal
 from praxis_fast.events.types import DEFAULT_TYPES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Set
 
     from praxis_fast.api.access import Access
+    from praxis_fast.api.wanted import Wanted
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.mailbox import Policy
 
@@ -61,17 +63,19 @@ class EventGateway:
         self._peers = peers
         self._plain = Channel(plain_shape)
         self._aliased = Channel(enriched_shape(version))
+        sse = Channel(enriched_shape(version), sse_pack(bus.epoch))
         # Made before the broadcast, so that each event reaches it right before.
         self.journal = Journal(
             bus, self.limits.journal, encode=encode, clock=self.loop.time
         )
         self.broadcast = Broadcast(
             bus,
-            (self._plain, self._aliased),
+            (self._plain, self._aliased, sse),
             self.limits.events,
             self.loop,
             sealed=self.journal.sealed,
         )
+        self.streams = EventStreams(self, sse)
         # Every way in and what it means: shape, welcome, types until a subscription.
         self._doors = {
             "/ws": (self._plain, True, DEFAULT_TYPES),
@@ -93,7 +97,16 @@ class EventGateway:
     @property
     def clients(self) -> int:
         """Clients that get events."""
-        return len(self._members)
+        return len(self._members) + len(self.streams)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no client may join (WS-10), or we are leaving."""
+        return self._is_closing or self.clients >= self.max_clients
+
+    def filter(self, wanted: Wanted) -> EventFilter:
+        """What a client gets of that which it wants."""
+        return wanted.to_filter(self.access.role())
 
     @property
     def paths(self) -> Iterable[str]:
@@ -131,7 +144,7 @@ class EventGateway:
         self._is_empty.clear()
         if self._is_closing:
             client.close(1001, "going away")
-        elif len(self._members) >= self.max_clients:
+        elif self.is_full:
             client.close(1008, _TOO_MANY)
         else:
             self._admit(client, is_welcomed, conversation)
@@ -180,16 +193,20 @@ class EventGateway:
         """Say goodbye to every client (1001) and leave no connection behind."""
         self._is_closing = True
         self.broadcast.flush_all()
+        ending = asyncio.create_task(self.streams.close())
         self._timer.cancel()
         for client in list(self._sockets):
             client.close(1001, "going away")
         try:
             async with asyncio.timeout(timeout):
                 await self._is_empty.wait()
+                await ending
         except TimeoutError:
             for client in list(self._sockets):
                 client.abort()
+            self.streams.abort()
             await self._is_empty.wait()
+            await asyncio.gather(ending, return_exceptions=True)
         self.broadcast.close()
         self.journal.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from praxis_fast.api.encode import encode
+from praxis_fast.api.sse import EXTENSION
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,6 +53,8 @@ class BoundedHTTPProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins, perhaps not the first."""
         super().on_message_begin()
+        # Event streams look at how much of theirs has left.
+        self.scope["extensions"] = {EXTENSION: {"transport": self.transport}}
         self._header_bytes = 0
         if self._deadline is None:
             self._arm()

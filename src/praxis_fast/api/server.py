@@ -155,7 +155,9 @@ class HTTPServer:
         drain = max(1, int(self._limits.process.drain_timeout))
         protocol: Any = functools.partial(Protocol, gateway=gateway)
         return uvicorn.Config(
-            make_app(self._agent, limits=self._limits, access=self._access),
+            make_app(
+                self._agent, limits=self._limits, access=self._access, gateway=gateway
+            ),
             http=make_http_protocol(
                 self._limits.http, gateway.max_clients + SPARE_CONNECTIONS
             ),

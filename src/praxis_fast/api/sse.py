@@ -1,0 +1,361 @@
+"""Events as Server-Sent Events: `GET /events/stream` and `/streaming/sse`.
+
+    retry: 2000                       first, with the number to come back with
+    id: 5f0c…-17
+
+    id: 5f0c…-18                      each event; `data` is the message of /events
+    data: {"type":"task.started",…}
+
+    : heartbeat                       while nothing happens; the number moves on, so a
+    id: 5f0c…-40                      client of rare events need not fear `evicted`
+
+A client is a receiver of the broadcast like a WebSocket: what it has not read is
+bounded by the fan-out and its losses are told as `gap`. It is handed one piece, and the
+next when the server has sent that. With `Last-Event-ID` or `?since=` it first gets what
+it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+from praxis_fast.api.access import header_values
+from praxis_fast.api.broadcast import NO_FD
+from praxis_fast.api.encode import encode
+from praxis_fast.api.event_socket import tune
+from praxis_fast.api.replay import Replay
+from praxis_fast.api.responses import error_response
+from praxis_fast.api.wanted import wanted_of
+from praxis_fast.errors import UsageError
+from praxis_fast.events.event import utc_now
+from praxis_fast.events.mailbox import POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from praxis_fast.api.broadcast import Channel
+    from praxis_fast.api.gateway import EventGateway
+    from praxis_fast.api.shapes import Pack
+    from praxis_fast.api.wanted import Wanted
+    from praxis_fast.events.event import EventFilter
+    from praxis_fast.events.mailbox import Policy
+
+logger = logging.getLogger(__name__)
+
+PATHS = ("/events/stream", "/streaming/sse")
+WELCOMED = "/streaming/sse"
+
+# Proxies close what is silent for 30 s or more; browsers come back after this pause.
+HEARTBEAT = 15.0
+RETRY = b"retry: 2000\n"
+
+# One piece has this long to leave; a client slower than 1 KiB/s reads nothing.
+PIECE = 64 * 1024
+PATIENCE = 4 * HEARTBEAT
+
+# Where our HTTP class says which transport a request came by.
+EXTENSION = "praxis_fast.transport"
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    # nginx would hold events back until its buffer is full.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def sse_pack(epoch: str) -> Pack:
+    """Frames with `id: epoch-seq`; any line end in the text is framed (SSE-1)."""
+    if not epoch.isprintable():
+        raise UsageError(f"epoch {epoch!r} is not printable")
+    head = f"id: {epoch}-".encode()
+
+    def pack(payload: bytes, seq: int) -> bytes:
+        return b"%b%d\n%b" % (head, seq, data_lines(payload))
+
+    return pack
+
+
+def data_lines(payload: bytes) -> bytes:
+    """The end of a frame: its data, line by line, and the empty line."""
+    if b"\n" in payload or b"\r" in payload:
+        payload = b"\ndata: ".join(payload.splitlines())
+    return b"data: " + payload + b"\n\n"
+
+
+class StalledError(Exception):
+    """The client took nothing for too long."""
+
+
+class SSEClient:
+    """A receiver of the broadcast whose bytes go through ASGI."""
+
+    __slots__ = (
+        "_ending",
+        "_epoch",
+        "_held",
+        "_patience",
+        "_send",
+        "_wake",
+        "channel",
+        "fd",
+        "is_gone",
+        "policy",
+    )
+
+    def __init__(
+        self, channel: Channel, policy: Policy, send: Send, patience: float, epoch: str
+    ) -> None:
+        self._epoch = epoch
+        self.channel = channel
+        self.policy = policy
+        self.fd = NO_FD
+        self.is_gone = False
+        self._send = send
+        self._patience = patience
+        self._held: list[bytes] = []
+        self._ending: bytes | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything handed over was written."""
+        return not self._held
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is to get nothing new."""
+        return self._ending is not None
+
+    def deliver(self, data: bytes) -> bool:
+        """Keep what was handed over until the server has sent it."""
+        self._held.append(data)
+        self._wake.set()
+        return False
+
+    def expel(self, last_seq: int) -> None:
+        """The client was too slow: tell it where to go on."""
+        self.end(closing("slow consumer", f"{self._epoch}-{last_seq}"))
+
+    def end(self, ending: bytes | None = None) -> None:
+        """Write what is held and the ending; without one the client is gone."""
+        self.is_gone = self.is_gone or ending is None
+        self._ending = self._ending or ending or b""
+        self._wake.set()
+
+    async def next(self) -> bytes | None:
+        """What to write; nothing after a heartbeat's time, None at the end."""
+        if not self._held and self._ending is None:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._wake.wait()
+            except TimeoutError:
+                return b""
+        if self._held and not self.is_gone:
+            return self._held[0]
+        return None
+
+    def wrote(self) -> int:
+        """The piece that `next` gave is through; its size."""
+        return len(self._held.pop(0))
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the server has handed everything to the kernel."""
+        for at in range(0, len(data), PIECE):
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._send(body(data[at : at + PIECE]))
+                    # A server waits with the next message until the last has left.
+                    await self._send(body(b""))
+            except TimeoutError:
+                raise StalledError from None
+
+    async def finish(self) -> None:
+        """The ending, and the end of the response."""
+        await self._send(body(self._ending or b"", more=False))
+
+
+class EventStreams:
+    """The SSE clients of a gateway, as an ASGI application."""
+
+    def __init__(self, gateway: EventGateway, channel: Channel) -> None:
+        self._gateway = gateway
+        self._channel = channel
+        self._clients: set[SSEClient] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    async def close(self) -> None:
+        """End every stream with a last event that tells where to go on."""
+        for client in list(self._clients):
+            is_level = client.is_idle
+            self._gateway.broadcast.flush_all()
+            self._gateway.broadcast.remove(client)
+            token = self._gateway.journal.token if is_level else None
+            client.end(closing("going away", token))
+        await self._is_empty.wait()
+
+    def abort(self) -> None:
+        """Wait for no client any more."""
+        for client in self._clients:
+            client.end()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One client, from its request to its end."""
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        gateway = self._gateway
+        try:
+            wanted, rejected = wanted_of(query, known=gateway.bus.known_types)
+            policy = policy_of(query)
+        except UsageError as error:
+            refusal = error_response(400, "bad request", str(error))
+            await refusal(scope, receive, send)
+            return
+        if gateway.is_full:
+            full = "Maximum connections reached"
+            await error_response(503, "limit reached", full)(scope, receive, send)
+            return
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()}
+        )
+        if scope["method"] == "HEAD":
+            await send(body(b"", more=False))
+            return
+        slow = gateway.limits.events.stall_timeout
+        patience = slow if policy == "disconnect" else PATIENCE
+        client = SSEClient(self._channel, policy, send, patience, gateway.epoch)
+        self._clients.add(client)
+        self._is_empty.clear()
+        watcher = asyncio.create_task(watch(receive, client))
+        transport = transport_of(scope)
+        if transport is not None:
+            tune(transport)
+        opening = self._opening(scope["path"], rejected)
+        try:
+            await self._serve(client, since_of(scope, query), wanted, opening)
+        except StalledError:
+            logger.info("an event stream was not read for %g s", patience)
+            if transport is not None:
+                transport.abort()
+                await asyncio.wait({watcher})
+        finally:
+            watcher.cancel()
+            gateway.broadcast.remove(client)
+            self._clients.discard(client)
+            if not self._clients:
+                self._is_empty.set()
+
+    async def _serve(
+        self, client: SSEClient, token: str | None, wanted: Wanted, opening: bytes
+    ) -> None:
+        broadcast = self._gateway.broadcast
+        chosen = self._gateway.filter(wanted)
+        if token is None:
+            broadcast.add(client, chosen)
+            await client.write(RETRY + self._here() + b"\n" + opening)
+        else:
+            await client.write(RETRY + b"\n" + opening)
+            await self._replay(client, token, chosen)
+        while (data := await client.next()) is not None:
+            if data:
+                await client.write(data)
+                broadcast.written(client, client.wrote())
+            else:
+                await self._beat(client)
+        if not client.is_gone:
+            await client.finish()
+
+    async def _replay(self, client: SSEClient, token: str, wanted: EventFilter) -> None:
+        gateway = self._gateway
+        limit = gateway.limits.events.max_event
+        replay = Replay(gateway.journal, token, wanted, self._channel, limit)
+        data = replay.begin(is_silent=True)
+        while not replay.is_level and not client.is_ending:
+            await client.write(data)
+            await asyncio.sleep(0)
+            data = replay.take()
+        if not client.is_ending:
+            # In the same step as the last `take`: nothing is published between them.
+            gateway.broadcast.add(client, wanted)
+        await client.write(data)
+
+    async def _beat(self, client: SSEClient) -> None:
+        self._gateway.broadcast.flush_all()
+        if client.is_idle:
+            # Nothing is on its way, so the client has all until here.
+            await client.write(b": heartbeat\n" + self._here() + b"\n")
+
+    def _here(self) -> bytes:
+        return f"id: {self._gateway.journal.token}\n".encode()
+
+    def _opening(self, path: str, rejected: list[str]) -> bytes:
+        messages: list[Mapping[str, Any]] = []
+        if path == WELCOMED:
+            messages.append(connection_established())
+        if rejected:
+            told = {
+                "message": f"Invalid event types: {', '.join(rejected)}",
+                "code": "BAD_REQUEST",
+                "rejected": rejected,
+            }
+            messages.append({"type": "error", "payload": told})
+        return b"".join(data_lines(encode(message)) for message in messages)
+
+
+async def watch(receive: Receive, client: SSEClient) -> None:
+    """End the client when its connection is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.end()
+
+
+def connection_established() -> dict[str, Any]:
+    """The first message of the streams of `/streaming`, as the reference has it."""
+    return {
+        "type": "connection_established",
+        "connection_id": str(uuid4()),
+        "timestamp": utc_now(),
+        "message": "Connected to notification stream",
+    }
+
+
+def closing(reason: str, token: str | None) -> bytes:
+    """The last event; it has no id, so that the browser's own is kept."""
+    payload = {"reason": reason} | ({} if token is None else {"since": token})
+    return data_lines(encode({"type": "closing", "payload": payload}))
+
+
+def body(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    """A part of the response."""
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def policy_of(query: Mapping[str, list[str]]) -> Policy:
+    """What a client that does not keep up wants to happen."""
+    asked = query.get("policy", ["drop_oldest"])[-1]
+    if asked not in POLICIES:
+        raise UsageError(f"policy {asked[:64]!r} is not one of {', '.join(POLICIES)}")
+    return cast("Policy", asked)
+
+
+def since_of(scope: Scope, query: Mapping[str, list[str]]) -> str | None:
+    """The last event the client has; what a browser says itself is newer."""
+    told = header_values(scope["headers"], b"last-event-id") + query.get("since", [])
+    return told[0] if told else None
+
+
+def transport_of(scope: Scope) -> asyncio.Transport | None:
+    """The connection, where our own HTTP class serves it."""
+    extensions = scope.get("extensions") or {}
+    told = extensions.get(EXTENSION) or {}
+    return cast("asyncio.Transport | None", told.get("transport"))

@@ -1,0 +1,108 @@
+"""What a client asks for, in a query or in a subscription, and the filter it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from praxis_fast.errors import UsageError
+from praxis_fast.events.event import EventFilter
+from praxis_fast.events.priority import Priority
+from praxis_fast.events.types import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence, Set
+
+    from praxis_fast.events.filter import TagRule
+
+# What longer lists would cost everybody, one client must not be able to ask for.
+MAX_NAMES = 256
+MAX_NAME = 256
+
+# The names a query may use for each condition; those of both upstream projects.
+_TYPES = ("types", "type", "event_types")
+_TASKS = ("task", "tasks", "task_id", "task_filter")
+_PEERS = ("peer", "peers", "peer_id")
+_TAGS = ("tag", "tags")
+_SOURCES = ("source", "sources")
+_PRIORITY = ("priority", "min_priority")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Conditions that must all hold; None restricts nothing."""
+
+    types: frozenset[str] | None = None
+    tasks: frozenset[str] | None = None
+    peers: frozenset[str] | None = None
+    sources: frozenset[str] | None = None
+    tags: frozenset[TagRule] = frozenset()
+    min_priority: Priority | None = None
+
+    def to_filter(self, role: str | None) -> EventFilter:
+        """The filter for a client of this role."""
+        return EventFilter(
+            event_types=self.types,
+            source_patterns=self.sources,
+            required_tags=self.tags,
+            peers=self.peers,
+            tasks=self.tasks,
+            min_priority=self.min_priority,
+            role=role,
+        )
+
+
+def wanted_of(
+    query: Mapping[str, Sequence[str]],
+    *,
+    types: frozenset[str] | None = None,
+    known: Set[str] = frozenset(),
+) -> tuple[Wanted, list[str]]:
+    """What a query asks for, and the type names in it that nobody knows.
+
+    `types` are those without any in the query. Lists are cut at commas; a tag is
+    `name`, `name:value` or `name=value`. Raises UsageError.
+    """
+    names = _listed(query, _TYPES)
+    rejected: list[str] = []
+    if names is not None:
+        accepted, rejected = resolve(names, known)
+        found = frozenset(name for types in accepted.values() for name in types)
+        types = None if "*" in found else found
+        if rejected and not accepted:
+            raise UsageError(f"unknown event types: {', '.join(rejected)}")
+    priorities = _listed(query, _PRIORITY)
+    wanted = Wanted(
+        types=types,
+        tasks=_listed(query, _TASKS),
+        peers=_listed(query, _PEERS),
+        sources=_listed(query, _SOURCES),
+        tags=frozenset(_tag(text) for text in _listed(query, _TAGS) or ()),
+        min_priority=min(map(Priority.parse, priorities)) if priorities else None,
+    )
+    return wanted, rejected
+
+
+def _listed(
+    query: Mapping[str, Sequence[str]], keys: Iterable[str]
+) -> frozenset[str] | None:
+    texts = [text for key in keys for text in query.get(key, ())]
+    if not texts:
+        return None
+    names = frozenset(
+        part.strip() for text in texts for part in text.split(",") if part.strip()
+    )
+    if len(names) > MAX_NAMES:
+        raise UsageError(f"{len(names)} names in a filter, limit {MAX_NAMES}")
+    for name in names:
+        if len(name) > MAX_NAME:
+            raise UsageError(f"name of {len(name)} characters, limit {MAX_NAME}")
+    return names
+
+
+def _tag(text: str) -> TagRule:
+    for sign in ":=":
+        name, found, value = text.partition(sign)
+        if found:
+            return (name, value)
+    return text
