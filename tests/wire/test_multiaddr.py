@@ -132,6 +132,7 @@ def test_peer_is_put_behind_replaced_and_taken_off() -> None:
         ("/ip4/0.0.0.0/tcp/1", False, True),
         ("/ip6/::/tcp/1", False, True),
         ("/ip6zone/eth0/ip6/fe80::1/tcp/1", False, False),
+        ("/ip6zone/%eth0/ip6/::1/tcp/1", True, False),
         ("/ip4/192.0.2.1/tcp/1", False, False),
         ("/dns4/localhost/tcp/1", False, False),
     ],

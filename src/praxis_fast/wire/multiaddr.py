@@ -194,7 +194,8 @@ class Multiaddr:
         if kind == "ip4":
             return ipaddress.IPv4Address(text)
         if kind == "ip6":
-            ip = ipaddress.IPv6Address(text)
+            # The zone may be any text, the library takes a few only.
+            ip = ipaddress.IPv6Address(text.partition("%")[0])
             return ip.ipv4_mapped or ip
         return None
 
