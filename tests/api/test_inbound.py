@@ -84,6 +84,25 @@ def test_ws_1_messages_before_the_violation_are_not_lost() -> None:
     assert inbound.receive_data(text(b"c")) == []
 
 
+@pytest.mark.parametrize(
+    "behind", [b"\x81\x01x", frame(Opcode.CLOSE, b"\x03\xe8"), text(b"more")]
+)
+def test_ws_4_the_first_violation_is_told_whatever_follows_it(behind: bytes) -> None:
+    inbound = Inbound(LIMITS)
+    assert inbound.receive_data(text(b"\xff") + behind) == []
+    assert close_sent(inbound).code == 1007
+    assert inbound.data_to_send() == b""
+    assert inbound.wants_end
+
+
+def test_only_one_close_frame_is_sent_when_the_client_closed_first() -> None:
+    inbound = Inbound(LIMITS)
+    inbound.receive_data(frame(Opcode.CLOSE, b"\x03\xe8"))
+    assert close_sent(inbound).code == 1000
+    inbound.fail(1008, "too late")
+    assert inbound.data_to_send() == b""
+
+
 def test_ws_5_too_many_fragments_are_refused() -> None:
     inbound = Inbound(LIMITS)
     data = frame(Opcode.TEXT, b"a", fin=False)
