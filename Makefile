@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORE := $(wildcard src/praxis_fast/_core/*.pyx src/praxis_fast/_core/*.pxd src/praxis_fast/_core/kernels/*)
 ARGS ?=
 
-.PHONY: help build demo test pure lint types interop bench sanitize clean
+.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -41,8 +41,16 @@ interop: build ## js-libp2p, py-libp2p and go-libp2p dial us and are dialled
 	@$(BIN)/python -m tests.interop.install
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
 
-bench: build ## every bench, compiled against plain and against others
-	@$(BIN)/python -m pytest bench --benchmark-enable --benchmark-only $(ARGS)
+bench: build ## every bench at full size, compiled against plain and against others
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@$(BIN)/python -m tests.interop.install
+	@$(BIN)/python -m pytest bench --benchmark-enable --benchmark-only --benchmark-disable-gc
+	@$(BIN)/python -m bench --keep .cache/bench $(ARGS)
+
+bench-smoke: build ## every bench once on tiny input; instructions against the record
+	@$(BIN)/python -m pytest -q bench --benchmark-disable
+	@$(BIN)/python -m bench --scale tiny
+	@$(BIN)/python -m bench.instructions
 
 # A copy of the tree, so that the sanitized extensions never stand in for the fast ones.
 sanitize: build ## the core's tests under address and undefined-behaviour sanitizers
