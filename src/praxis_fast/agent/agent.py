@@ -16,6 +16,7 @@ from praxis_fast.agent.calls import Calls
 from praxis_fast.agent.card_protocol import CARD_PROTOCOL
 from praxis_fast.agent.config import AgentConfig
 from praxis_fast.agent.data_dir import DataDir
+from praxis_fast.agent.delivery import Delivery
 from praxis_fast.agent.faults import Faults
 from praxis_fast.agent.introductions import Introductions
 from praxis_fast.agent.peers import Peers
@@ -79,6 +80,9 @@ class Agent:
         self.peers = Peers(self.bus, self.discovery.snapshot)
         self.http: HTTPServer | None = None
         self._faults = Faults(self.bus)
+        self.delivery = Delivery(
+            self.config, self.bus, self._faults, clock=clock, wall_clock=wall_clock
+        )
         self._tasks = Tasks()
         self._introductions = Introductions(
             self.host,
@@ -177,6 +181,9 @@ class Agent:
             folder = DataDir(self.config.data_path)
             folder.open()
             parts.callback(folder.close)
+        # Early, so that it is closed late: what the others say at their end is kept.
+        parts.push_async_callback(self.delivery.close)
+        await self.delivery.start()
         self.host.handle(CARD_PROTOCOL, self._introductions.protocol.handle)
         self.host.handle(TOOL_PROTOCOL, self._calls.protocol.handle)
         self.discovery.add_observer(self.peers)

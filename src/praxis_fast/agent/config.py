@@ -18,6 +18,8 @@ from praxis_fast.agent import settings
 from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
 from praxis_fast.errors import AddressError, ConfigError, UsageError
+from praxis_fast.events.address_gate import DEFAULT_PORTS
+from praxis_fast.events.audit import DEFAULT_TYPES
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
@@ -130,6 +132,36 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebhooksConfig:
+    """Webhooks: events posted to registered endpoints; needs the extra `webhooks`."""
+
+    enabled: Annotated[
+        bool, Meta(description="keep an outbox in the data directory and send it")
+    ] = False
+    allow_loopback: Annotated[
+        bool, Meta(description="send to this machine too, for development")
+    ] = False
+    ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+        Meta(description="ports endpoints may have"),
+    ] = DEFAULT_PORTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """The audit log."""
+
+    enabled: Annotated[bool, Meta(description="keep one in the data directory")] = False
+    types: Annotated[
+        tuple[str, ...], Meta(description="event types to write, names and globs")
+    ] = DEFAULT_TYPES
+    retention_days: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="days an entry stays; none: for ever"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sections:
     """Everything but the introduction."""
 
@@ -137,6 +169,8 @@ class Sections:
     http: HTTPConfig = field(default_factory=HTTPConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    webhooks: WebhooksConfig = field(default_factory=WebhooksConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     limits: Limits = field(default_factory=Limits)
     tools: Annotated[
         tuple[str, ...], Meta(description="module or module:function, offered as tools")
@@ -353,11 +387,13 @@ __all__ = [
     "KEYS",
     "LATER_SECTIONS",
     "AgentConfig",
+    "AuditConfig",
     "HTTPConfig",
     "Loaded",
     "LoggingConfig",
     "MaskingConfig",
     "P2PConfig",
+    "WebhooksConfig",
     "load",
     "schema",
 ]

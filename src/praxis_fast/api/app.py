@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from praxis_fast.api.access import Access
+from praxis_fast.api.delivery import delivery_routes
 from praxis_fast.api.http import AgentRoutes
 from praxis_fast.api.responses import (
     HTTPError,
@@ -72,6 +73,7 @@ def make_app(
 ) -> ASGIApp:
     """The HTTP surface of an agent; its event streams are those of the gateway."""
     routes = AgentRoutes(agent, limits or Limits()).routes()
+    routes += delivery_routes(agent, limits or Limits(), access or Access())
     routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
     if gateway is not None:
         routes += [Route(path, gateway.streams, methods=["GET"]) for path in PATHS]

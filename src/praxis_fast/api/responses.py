@@ -14,6 +14,7 @@ from praxis_fast.errors import (
     NetworkError,
     PraxisError,
     ResourceLimitError,
+    StoreError,
     ToolArgumentsError,
     ToolError,
     ToolNotFoundError,
@@ -36,6 +37,7 @@ _STATUSES: tuple[tuple[type[PraxisError], int, str], ...] = (
     (ResourceLimitError, 503, "limit reached"),
     (DialError, 502, "peer cannot be reached"),
     (NetworkError, 502, "network error"),
+    (StoreError, 503, "storage unavailable"),
     (UsageError, 400, "bad request"),
 )
 

@@ -1,0 +1,105 @@
+"""What keeps events beyond the process: webhooks and the audit log."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from praxis_fast.errors import ConfigError, UsageError
+from praxis_fast.events.address_gate import AddressGate
+from praxis_fast.events.audit import AuditLog
+from praxis_fast.events.outbox import Outbox
+from praxis_fast.events.webhooks import WebhookClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from praxis_fast.agent.config import AgentConfig
+    from praxis_fast.agent.faults import Faults
+    from praxis_fast.events.bus import EventBus
+
+_DAY = 86400.0
+
+
+class Delivery:
+    """Opens outbox and audit log in the data directory and feeds them from the bus.
+
+    Both are None unless the configuration turns them on.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        bus: EventBus,
+        faults: Faults,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.outbox: Outbox | None = None
+        self.audit: AuditLog | None = None
+        self._config = config
+        self._bus = bus
+        self._faults = faults
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._running = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open what is configured; ConfigError or StoreError when it cannot be."""
+        async with AsyncExitStack() as parts:
+            if self._config.audit.enabled:
+                await self._start_audit(parts)
+            if self._config.webhooks.enabled:
+                await self._start_outbox(parts)
+            self._running = parts.pop_all()
+
+    async def close(self) -> None:
+        """Write what waits and close; may be called twice."""
+        self.outbox = self.audit = None
+        await self._running.aclose()
+
+    async def _start_audit(self, parts: AsyncExitStack) -> None:
+        config = self._config.audit
+        days = config.retention_days
+        audit = AuditLog(
+            self._path("audit"),
+            types=config.types,
+            retention=None if days is None else days * _DAY,
+            limits=self._config.limits.store,
+            wall_clock=self._wall_clock,
+            report=self._report,
+        )
+        parts.push_async_callback(audit.close)
+        await audit.open()
+        parts.callback(self._bus.add_sink(audit.sink).close)
+        self.audit = audit
+
+    async def _start_outbox(self, parts: AsyncExitStack) -> None:
+        config, limits = self._config.webhooks, self._config.limits
+        gate = AddressGate(ports=config.ports, allow_loopback=config.allow_loopback)
+        sender = WebhookClient(gate, limits.webhooks, wall_clock=self._wall_clock)
+        outbox = Outbox(
+            self._path("webhooks"),
+            sender,
+            limits=limits,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            report=self._report,
+        )
+        parts.push_async_callback(outbox.close)
+        try:
+            await outbox.open()
+        except UsageError as error:  # aiohttp is missing
+            raise ConfigError(str(error), key="webhooks.enabled") from error
+        parts.callback(self._bus.add_sink(outbox.sink).close)
+        self.outbox = outbox
+
+    def _path(self, name: str) -> str:
+        if not self._config.data_dir:
+            text = f"{name} are kept in the data directory, and none is set"
+            raise ConfigError(text, key="data_dir")
+        return str(self._config.data_path / f"{name}.db")
+
+    def _report(self, code: str, message: str) -> None:
+        self._faults.report("delivery", code, message)
