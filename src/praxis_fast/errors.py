@@ -16,7 +16,9 @@ PraxisError
 │   ├── NegotiationError     the peer speaks none of the protocols asked for
 │   ├── ConnectionLostError  the link under a stream went away
 │   ├── StreamResetError     the stream was reset, by us or by the peer
-│   └── ResourceLimitError   a local limit refused the operation
+│   ├── ResourceLimitError   a local limit refused the operation
+│   ├── AccessDeniedError    an agent refuses our token, or us without one
+│   └── WrongServerError     something else than an agent answers there
 ├── ToolError
 │   ├── ToolNotFoundError
 │   ├── ToolRefusedError     the tool exists; this caller may not use it
@@ -126,6 +128,14 @@ class StreamResetError(NetworkError):
 
 class ResourceLimitError(NetworkError):
     """A local limit refused the operation."""
+
+
+class AccessDeniedError(NetworkError):
+    """The agent at this URL refuses our token, or us without one."""
+
+
+class WrongServerError(NetworkError):
+    """What answers at this URL is no agent, or not on this path."""
 
 
 class ToolError(PraxisError):

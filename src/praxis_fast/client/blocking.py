@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from praxis_fast.client.address import DEFAULT_URL, websocket_url
 from praxis_fast.errors import NetworkError, PraxisError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-DEFAULT_URL = "http://127.0.0.1:9000"
 
 # A body longer than this is no answer of ours.
 MAX_BODY = 64 * 1024 * 1024
@@ -104,13 +103,6 @@ def subscription(types: Sequence[str]) -> str:
 def is_event(message: dict[str, Any]) -> bool:
     """Whether this is an event or a complaint, not the talk around them."""
     return message["type"] not in ("chatMessage", "PONG")
-
-
-def websocket_url(url: str) -> str:
-    """Where the agent at this URL sends its events."""
-    parts = urlsplit(url)
-    scheme = "wss" if parts.scheme == "https" else "ws"
-    return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/ws", "", ""))
 
 
 def _refusal(error: HTTPError) -> str:

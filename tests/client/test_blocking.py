@@ -1,4 +1,4 @@
-"""The client of a running agent, against servers that are none."""
+"""The blocking client of a running agent, against servers that are none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from praxis_fast.client import Client, websocket_url
+from praxis_fast.client import Client
 from praxis_fast.errors import NetworkError, PraxisError
 
 
@@ -69,15 +69,3 @@ def test_a_server_without_websockets_is_a_clear_error() -> None:
         pytest.raises(NetworkError, match="no agent answers at"),
     ):
         list(Client(url).events())
-
-
-@pytest.mark.parametrize(
-    ("url", "there"),
-    [
-        ("http://a:1", "ws://a:1/ws"),
-        ("https://a/", "wss://a/ws"),
-        ("http://[::1]:9000/base/", "ws://[::1]:9000/base/ws"),
-    ],
-)
-def test_events_have_a_url_beside_the_agents(url: str, there: str) -> None:
-    assert websocket_url(url) == there

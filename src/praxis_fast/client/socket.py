@@ -1,0 +1,132 @@
+"""One WebSocket to an agent, with our errors in place of the library's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+)
+
+from praxis_fast.errors import (
+    AccessDeniedError,
+    ConnectionLostError,
+    NetworkError,
+    WrongServerError,
+)
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+# A message longer than this is no event of ours.
+MAX_MESSAGE = 64 * 1024 * 1024
+
+# Our goodbye waits for the agent's no longer than this.
+CLOSE_TIMEOUT = 2.0
+
+
+class _Connect(connect):
+    """Follows no redirects: agents send none, and a token is for whom it was given."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+class Socket:
+    """An open connection; ConnectionLostError once it is gone."""
+
+    def __init__(self, url: str, connection: ClientConnection) -> None:
+        self._url = url
+        self._connection = connection
+
+    @classmethod
+    async def open(
+        cls, url: str, *, token: str | None, timeout: float, heartbeat: float
+    ) -> Socket:
+        """Connect; AccessDeniedError, WrongServerError, or NetworkError to try again.
+
+        An agent that leaves two heartbeats unanswered counts as gone.
+        """
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            connection = await _Connect(
+                url,
+                additional_headers=headers,
+                # The agent is our neighbour: no proxy stands between.
+                proxy=None,
+                max_size=MAX_MESSAGE,
+                open_timeout=timeout,
+                close_timeout=CLOSE_TIMEOUT,
+                ping_interval=heartbeat,
+                ping_timeout=heartbeat,
+            )
+        except InvalidStatus as error:
+            raise _refusal(url, error) from error
+        except (OSError, InvalidMessage) as error:
+            raise NetworkError(f"no agent answers at {url} ({error})") from error
+        except InvalidHandshake as error:
+            raise WrongServerError(f"{url} is no event stream ({error})") from error
+        return cls(url, connection)
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message; nothing is lost when this is cancelled."""
+        try:
+            text = await self._connection.recv(decode=False)
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+        try:
+            message = json.loads(text)
+        except ValueError as error:
+            raise self._odd() from error
+        if not isinstance(message, dict) or "type" not in message:
+            raise self._odd()
+        return message
+
+    async def send(self, text: str) -> None:
+        """Send one message."""
+        try:
+            await self._connection.send(text)
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+
+    async def close(self) -> None:
+        """Say goodbye; leaves nothing open."""
+        await self._connection.close()
+
+    def abort(self) -> None:
+        """End it without a goodbye."""
+        self._connection.transport.abort()
+
+    def _lost(self, error: ConnectionClosed) -> ConnectionLostError:
+        frame = error.rcvd
+        if frame is None:
+            return ConnectionLostError(f"the connection to {self._url} broke")
+        told = f"{frame.code} {frame.reason}".strip()
+        return ConnectionLostError(f"{self._url} closed the connection ({told})")
+
+    def _odd(self) -> WrongServerError:
+        return WrongServerError(f"{self._url} does not answer like an agent")
+
+
+def _refusal(url: str, error: InvalidStatus) -> NetworkError:
+    status = error.response.status_code
+    told = _told(error.response.body) or error.response.reason_phrase
+    if status in (401, 403):
+        return AccessDeniedError(f"{url} refuses us: {status} {told}")
+    if status in (408, 429) or status >= 500:
+        return NetworkError(f"{url} cannot serve us now: {status} {told}")
+    return WrongServerError(f"{url} is no event stream: {status} {told}")
+
+
+def _told(body: bytes | bytearray | None) -> str:
+    """What an agent says in the body of a refusal."""
+    try:
+        told = json.loads(body or b"")
+        return str(told.get("detail") or told["error"])
+    except (ValueError, KeyError, AttributeError):
+        return ""
