@@ -216,7 +216,7 @@ class Inbound:
 
     def _receive_close(self, data: bytes) -> None:
         try:
-            Close.parse(data).check()
+            Close.parse(data)
         except ProtocolError as error:
             raise ViolationError(1002, str(error)) from None
         except UnicodeDecodeError as error:
