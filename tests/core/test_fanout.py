@@ -102,6 +102,7 @@ class Model:
             is_open = len(item) == 1
         self.lost += [item[0] for item in self.queue if len(item) == 1]
         self.queue = list(self.frames())
+        self.is_coalescing = self.is_coalescing and bool(self.queue)
         return gaps
 
     def serve(self) -> tuple[list[tuple[int, int, int]], list[int]]:
@@ -396,6 +397,15 @@ def test_coalesce_keeps_the_newest_frame_of_each_topic(fanout: Any) -> None:
         fanout.publish(b"%d%s" % (seq, topic.encode()), ["g"], seq, topic=topic)
     assert fanout.flush() == [("a", b"6x7x8x")]
     assert fanout.gaps("a") == []
+
+
+def test_coalescing_ends_when_only_a_gap_waited_and_is_told(fanout: Any) -> None:
+    fanout.subscribe("a", "g", max_bytes=10, policy="coalesce")
+    fanout.publish(b"x" * 11, ["g"], 1, topic="one")
+    assert fanout.gaps("a") == [(1, 1, 1)]
+    fanout.publish(b"two", ["g"], 2, topic="one")
+    fanout.publish(b"three", ["g"], 3, topic="one")
+    assert fanout.flush() == [("a", b"twothree")]
 
 
 def test_coalesce_drops_the_oldest_when_topics_are_too_many(fanout: Any) -> None:

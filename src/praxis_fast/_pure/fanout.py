@@ -344,6 +344,7 @@ class Fanout:
         sub.gaps = []
         if not sub.queue:
             self._ready.pop(key, None)
+            sub.is_coalescing = False
         return taken
 
     def expelled(self) -> list[tuple[Hashable, int]]:
