@@ -13,7 +13,7 @@ from praxis_fast.events.types import (
     resolve,
 )
 
-# reference/events-and-api.md, 1.1: the 36 values.
+# The Praxis Python SDK: the 36 values.
 REFERENCE = [
     *("agent.starting", "agent.started", "agent.stopping", "agent.stopped"),
     *("agent.error", "p2p.peer_discovered", "p2p.peer_connected"),

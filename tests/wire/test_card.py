@@ -40,7 +40,7 @@ CARD = Card(
     description="an agent",
 )
 
-# reference/praxis-p2p.md §3.1: the Go SDK's card, shape and key style.
+# The Go SDK's card, shape and key style.
 GO_CARD = {
     "name": "agent-x",
     "version": "1.0.0",

@@ -39,7 +39,7 @@ def test_request_comes_back(id_: str, name: str, arguments: dict[str, Any]) -> N
 
 
 def test_our_request_serves_both_sdks() -> None:
-    # reference/praxis-p2p.md §3.3, "Superset request".
+    # What serves both Praxis SDKs, "Superset request".
     assert ToolRequest("1", "echo", {}, 1_760_000_000).to_message() == {
         "id": "1",
         "name": "echo",

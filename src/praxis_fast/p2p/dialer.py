@@ -107,7 +107,7 @@ class Dialer:
             raise
 
     def _check_descriptor(self, transport: asyncio.Transport) -> None:
-        """Keep some file descriptors free for other work (threats.md CON-3)."""
+        """Keep some file descriptors free for other work (docs/limits.md CON-3)."""
         limit = descriptor_limit(self._owner.limits.connections)
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.fileno() >= limit:

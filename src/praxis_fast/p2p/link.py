@@ -211,6 +211,11 @@ class Link(asyncio.BufferedProtocol):
         return self._is_dead
 
     @property
+    def is_paused(self) -> bool:
+        """Whether the socket takes no more for now."""
+        return self._is_paused
+
+    @property
     def num_streams(self) -> int:
         """How many streams are still open."""
         return len(self._streams)

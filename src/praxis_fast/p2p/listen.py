@@ -23,7 +23,7 @@ BACKLOG = 512
 # Connections taken in one turn, so that a flood leaves time for the links there are.
 ACCEPT_BATCH = 32
 
-# threats.md CON-3: how long nothing is accepted when descriptors run out.
+# docs/limits.md CON-3: how long nothing is accepted when descriptors run out.
 PAUSE = 0.1
 
 # accept(2): the process or the system is out of descriptors or memory.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# threats.md, "Close": logged at most once per second per cause.
+# docs/limits.md, "Close": logged at most once per second per cause.
 LOG_INTERVAL = 1.0
 
 # Causes a stranger can repeat for free; they are told as rarely as they are logged.

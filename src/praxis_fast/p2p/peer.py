@@ -1,4 +1,4 @@
-"""The links to one peer, and which of them carries what (threats.md CON-6)."""
+"""The links to one peer, and which of them carries what (docs/limits.md CON-6)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PeerState(StrEnum):
-    """Where a peer stands (design.md §4)."""
+    """Where a peer stands (docs/architecture.md)."""
 
     IDLE = "idle"
     DIALING = "dialing"

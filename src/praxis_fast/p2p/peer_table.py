@@ -57,7 +57,7 @@ class Cause(Enum):
     SETTLE = "the time as a lost peer is over"
 
 
-# design.md §4. A lost peer that comes back by itself settles first, then it is an
+# docs/architecture.md. A lost peer that comes back by itself settles first, then it is an
 # inbound connection of an idle one.
 TRANSITIONS = {
     (IDLE, Cause.DIAL): DIALING,

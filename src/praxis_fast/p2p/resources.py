@@ -1,4 +1,4 @@
-"""Which connections may be opened, counted exactly (threats.md CON-2)."""
+"""Which connections may be opened, counted exactly (docs/limits.md CON-2)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     (multistream)                 (Noise XX)  │ (multistream inside Noise)         ▲
                                               └── agreed inside the handshake ─────┘
 
-Any stage's bytes may come in one packet with the next stage's (libp2p-quirks.md 5), so
+Any stage's bytes may come in one packet with the next stage's (docs/peers.md), so
 what a stage leaves over is fed to the next one.
 """
 

@@ -1,7 +1,7 @@
 """The identify message: who a peer is, where it listens, what it speaks.
 
 libp2p specification, identify/README.md. One message, or several to be joined, each
-behind its varint length (libp2p-quirks.md 21); the end of the stream ends it.
+behind its varint length (docs/peers.md); the end of the stream ends it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 multiformats/multistream-select, README; libp2p/specs, connections/README.md. Every line
 is a varint length, the text and a newline. Both sides speak at once: the initiator its
-header and first proposal in one packet, the responder its header (libp2p-quirks.md 4).
+header and first proposal in one packet, the responder its header (docs/peers.md).
 
     initiator   header, proposal ─► proposal ─► …        (next one after each "na")
     responder   header ─► "na" ─► … ─► the name again    (agreed)
