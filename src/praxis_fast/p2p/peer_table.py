@@ -57,8 +57,8 @@ class Cause(Enum):
     SETTLE = "the time as a lost peer is over"
 
 
-# docs/architecture.md. A lost peer that comes back by itself settles first, then it is an
-# inbound connection of an idle one.
+# docs/architecture.md. A lost peer that comes back by itself settles first, then it
+# is an inbound connection of an idle one.
 TRANSITIONS = {
     (IDLE, Cause.DIAL): DIALING,
     (IDLE, Cause.UP): CONNECTED,
