@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
 
 from praxis_fast.api.broadcast import NO_FD
@@ -13,8 +14,6 @@ from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from praxis_fast.api.broadcast import Channel
     from praxis_fast.api.conversation import Action, Conversation
     from praxis_fast.api.gateway import EventGateway
@@ -71,7 +70,6 @@ class EventSocket(asyncio.Protocol):
         policy: Policy,
         conversation: Conversation,
         inbound: Inbound,
-        inbox: deque[str | bytes],
         now: float,
     ) -> None:
         self.channel = channel
@@ -80,7 +78,8 @@ class EventSocket(asyncio.Protocol):
         self._transport = transport
         self._conversation = conversation
         self._inbound = inbound
-        self._inbox = inbox
+        # Messages not answered yet; most clients never have any.
+        self._inbox: deque[str | bytes] | None = None
         self._is_turn_due = False
         self._owed = 0
         self._left = 0
@@ -118,7 +117,7 @@ class EventSocket(asyncio.Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the connection ends by itself."""
-        self._inbox.clear()
+        self._inbox = None
         self._leave()
         self._inbound.close(code, reason)
         self._write_inbound()
@@ -166,7 +165,10 @@ class EventSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         self._unanswered = 0
-        self._inbox.extend(self._inbound.receive_data(data, self._gateway.now()))
+        messages = self._inbound.receive_data(data, self._gateway.now())
+        if messages:
+            self._inbox = self._inbox or deque()
+            self._inbox += messages
         self._write_inbound()
         self._work()
 
@@ -201,7 +203,7 @@ class EventSocket(asyncio.Protocol):
         """The connection is gone, for whatever reason."""
         # The transport closes the descriptor after this; its number may come again.
         self.fd = NO_FD
-        self._inbox.clear()
+        self._inbox = None
         self._close_by = None
         self._gateway.forget(self)
 
@@ -221,7 +223,7 @@ class EventSocket(asyncio.Protocol):
             self._transport.write(data)
         if self._inbound.is_open:
             return
-        self._inbox.clear()
+        self._inbox = None
         self._leave()
         if self._close_by is None:
             self._close_by = self._gateway.now() + CLOSE_TIMEOUT
@@ -235,10 +237,12 @@ class EventSocket(asyncio.Protocol):
         """Answer a few messages, then give way."""
         for _ in range(MESSAGES_PER_TURN):
             if self.is_paused or not self._inbox:
-                return
+                break
             for action in self._conversation.receive_message(self._inbox.popleft()):
                 self._perform(action)
-        if self._inbox and not self._is_turn_due:
+        if not self._inbox:
+            self._inbox = None
+        elif not self.is_paused and not self._is_turn_due:
             self._is_turn_due = True
             self._gateway.loop.call_soon(self._next_turn)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.api.broadcast import Broadcast, Channel
@@ -138,7 +137,7 @@ class EventGateway:
         )
         inbound = Inbound(self.limits.websocket, now)
         client = EventSocket(
-            self, transport, channel, policy, conversation, inbound, deque(), now
+            self, transport, channel, policy, conversation, inbound, now
         )
         self._sockets[client] = on_lost
         self._is_empty.clear()
