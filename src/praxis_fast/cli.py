@@ -6,6 +6,7 @@ when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -70,6 +71,18 @@ def remote(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--url", default=DEFAULT_URL, show_default=True, help="Where the agent serves."
     )(command)
+
+
+def below(command: Callable[..., None]) -> Callable[..., None]:
+    """The same options behind a subcommand; what stands there wins."""
+
+    def run(url: str | None, token: str | None, **rest: Any) -> None:
+        above = click.get_current_context().obj
+        command(_client(url or above[0], token or above[1]), **rest)
+
+    update_wrapper(run, command)
+    run = click.option("--token", metavar="T", help="Shown to the agent.")(run)
+    return click.option("--url", help="Where the agent serves.")(run)
 
 
 def identity(command: Callable[..., None]) -> Callable[..., None]:
@@ -227,6 +240,115 @@ def _arguments(words: tuple[str, ...]) -> dict[str, Any]:
         except ValueError:
             pairs[key] = text
     return pairs
+
+
+@main.group(invoke_without_command=True)
+@remote
+@click.option("--since", metavar="T", help="ISO 8601 time, or an age like 90m or 7d.")
+@click.option("--until", metavar="T", help="The same, for the end.")
+@click.option("--type", "types", metavar="GLOB", multiple=True, help="Only these.")
+@click.option("--limit", type=int, default=100, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def audit(
+    ctx: click.Context, /, url: str, token: str | None, as_json: bool, **asked: Any
+) -> None:
+    """Print the audit log, oldest entry first."""
+    ctx.obj = (url, token)
+    if ctx.invoked_subcommand is not None:
+        return
+    import json
+
+    asked["type"] = asked.pop("types")
+    for entry in _client(url, token).get(_path("/audit", **asked))["entries"]:
+        if as_json:
+            click.echo(json.dumps(entry))
+            continue
+        about = json.dumps(entry["event"]["data"], ensure_ascii=True)
+        click.echo(
+            f"{entry['number']:>6} {entry['timestamp']} {entry['event_type']} {about}"
+        )
+
+
+@audit.command()
+@below
+def verify(client: Client) -> None:
+    """Check that nobody changed the audit log; leaves with 1 if somebody did."""
+    report = client.get("/audit/verify")
+    if not report["intact"]:
+        raise click.ClickException(f"entry {report['at']}: {report['fault']}")
+    click.echo(f"intact: {report['entries']} entries")
+
+
+@audit.command()
+@below
+def export(client: Client) -> None:
+    """Print every entry, one JSON object a line."""
+    import json
+
+    after: int | None = 0
+    while after is not None:
+        page = client.get(_path("/audit", after=after, limit=100))
+        for entry in page["entries"]:
+            click.echo(json.dumps(entry))
+        after = page["next"]
+
+
+@main.group(invoke_without_command=True)
+@remote
+@click.pass_context
+def outbox(ctx: click.Context, url: str, token: str | None) -> None:
+    """List the webhooks of an agent and what waits for them."""
+    ctx.obj = (url, token)
+    if ctx.invoked_subcommand is not None:
+        return
+    listed = _client(url, token).get("/webhooks")["webhooks"]
+    for hook in listed:
+        counts = "  ".join(f"{k} {hook[k]}" for k in ("waiting", "delivered", "dead"))
+        click.echo(f"{hook['status']:<9} {hook['id']}  {counts}  {hook['url']}")
+    if not listed:
+        click.echo("no webhooks yet", err=True)
+
+
+@outbox.command()
+@click.argument("webhook")
+@click.option("--state", type=click.Choice(["waiting", "delivered", "dead"]))
+@click.option("--limit", type=int, default=100, show_default=True, metavar="N")
+@below
+def deliveries(client: Client, webhook: str, **asked: Any) -> None:
+    """Print what became of a webhook's messages, newest first."""
+    path = _path(f"/webhooks/{_quoted(webhook)}/deliveries", **asked)
+    for told in client.get(path)["deliveries"]:
+        why = told["error"] or ""
+        click.echo(
+            f"{told['created_at']} {told['state']:<9} {told['id']}  "
+            f"{told['event_type']}  attempts {told['attempts']}  {why}".rstrip()
+        )
+
+
+@outbox.command()
+@click.argument("webhook")
+@click.argument("messages", metavar="[MESSAGE]...", nargs=-1)
+@below
+def redrive(client: Client, webhook: str, messages: tuple[str, ...]) -> None:
+    """Send the dead letters of a webhook again, all or these."""
+    body = {"ids": list(messages)} if messages else {}
+    path = f"/webhooks/{_quoted(webhook)}/redrive"
+    click.echo(f"{client.post(path, body)['redriven']} sent again")
+
+
+def _path(path: str, **asked: Any) -> str:
+    """The path with what was asked for as its query."""
+    from urllib.parse import urlencode
+
+    given = {name: value for name, value in asked.items() if value not in (None, ())}
+    return f"{path}?{urlencode(given, doseq=True)}"
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
 
 
 @main.command()

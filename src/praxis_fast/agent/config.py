@@ -19,7 +19,6 @@ from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
 from praxis_fast.errors import AddressError, ConfigError, UsageError
 from praxis_fast.events.address_gate import DEFAULT_PORTS
-from praxis_fast.events.audit import DEFAULT_TYPES
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
@@ -32,6 +31,24 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_P2P_PORT = 4001
 DEFAULT_HTTP_PORT = 9000
+
+# Who did what: security, tools, peers coming and going, the agent's own life.
+AUDITED_TYPES = (
+    "security_audit",
+    "authentication",
+    "tool.*",
+    "tool_*",
+    "p2p.tool_*",
+    "p2p.peer_connected",
+    "p2p.peer_disconnected",
+    "agent.started",
+    "agent.stopping",
+    "agent.error",
+    "config.changed",
+    "task.*",
+    "task_*",
+    "status_change",
+)
 
 NO_PLAINTEXT = (
     "plaintext connections are not supported: every connection is encrypted "
@@ -154,7 +171,7 @@ class AuditConfig:
     enabled: Annotated[bool, Meta(description="keep one in the data directory")] = False
     types: Annotated[
         tuple[str, ...], Meta(description="event types to write, names and globs")
-    ] = DEFAULT_TYPES
+    ] = AUDITED_TYPES
     retention_days: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="days an entry stays; none: for ever"),

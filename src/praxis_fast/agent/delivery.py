@@ -6,17 +6,15 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import ConfigError, UsageError
-from praxis_fast.events.address_gate import AddressGate
-from praxis_fast.events.audit import AuditLog
-from praxis_fast.events.outbox import Outbox
-from praxis_fast.events.webhooks import WebhookClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from praxis_fast.agent.config import AgentConfig
     from praxis_fast.agent.faults import Faults
+    from praxis_fast.events.audit import AuditLog
     from praxis_fast.events.bus import EventBus
+    from praxis_fast.events.outbox import Outbox
 
 _DAY = 86400.0
 
@@ -60,6 +58,9 @@ class Delivery:
         await self._running.aclose()
 
     async def _start_audit(self, parts: AsyncExitStack) -> None:
+        # Imported here, as below: an agent without it needs no SQLite.
+        from praxis_fast.events.audit import AuditLog
+
         config = self._config.audit
         days = config.retention_days
         audit = AuditLog(
@@ -76,6 +77,10 @@ class Delivery:
         self.audit = audit
 
     async def _start_outbox(self, parts: AsyncExitStack) -> None:
+        from praxis_fast.events.address_gate import AddressGate
+        from praxis_fast.events.outbox import Outbox
+        from praxis_fast.events.webhooks import WebhookClient
+
         config, limits = self._config.webhooks, self._config.limits
         gate = AddressGate(ports=config.ports, allow_loopback=config.allow_loopback)
         sender = WebhookClient(gate, limits.webhooks, wall_clock=self._wall_clock)

@@ -30,23 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Who did what: security, tools, peers coming and going, the agent's own life.
-DEFAULT_TYPES = (
-    "security_audit",
-    "authentication",
-    "tool.*",
-    "tool_*",
-    "p2p.tool_*",
-    "p2p.peer_connected",
-    "p2p.peer_disconnected",
-    "agent.started",
-    "agent.stopping",
-    "agent.error",
-    "config.changed",
-    "task.*",
-    "task_*",
-    "status_change",
-)
 MAX_LIMIT = 10_000
 
 _CLEAN_UP = 3600.0
@@ -65,7 +48,7 @@ class AuditLog:
         self,
         path: str | os.PathLike[str],
         *,
-        types: Iterable[str] = DEFAULT_TYPES,
+        types: Iterable[str],
         retention: float | None = None,
         limits: StoreLimits | None = None,
         wall_clock: Callable[[], float] = time.time,
