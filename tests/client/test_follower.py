@@ -33,8 +33,8 @@ PONG = {"type": "PONG", "payload": {}}
 class Agent:
     """Plays the agent to one follower."""
 
-    def __init__(self, *types: str, keeps_snapshot: bool = False) -> None:
-        self.follower = Follower(types or ("x",), keeps_snapshot=keeps_snapshot)
+    def __init__(self, *types: str, **options: Any) -> None:
+        self.follower = Follower(types or ("x",), **options)
         self.requests: list[dict[str, Any]] = []
 
     def tell(self, *messages: dict[str, Any]) -> list[Item]:
@@ -50,6 +50,10 @@ class Agent:
         self.follower.begin()
         self.listen()
         return self.answer("chatMessage")
+
+    def start(self) -> list[Item]:
+        """The first connection to an agent that cannot resume."""
+        return self.connect() + self.answer("error", code="UNSUPPORTED")
 
     def answer(self, kind: str, **payload: Any) -> list[Item]:
         """Answer the newest request."""
@@ -70,8 +74,19 @@ def numbers(items: list[Item]) -> list[Any]:
 def agent_at(seq: int, **options: Any) -> Agent:
     """An agent whose follower has seen an event and connects once more."""
     agent = Agent(**options)
-    agent.connect()
+    agent.start()
     agent.tell(event(seq))
+    agent.asked()
+    agent.connect()
+    return agent
+
+
+def agent_with_snapshot() -> Agent:
+    """An agent whose follower has the present peers and connects once more."""
+    agent = Agent(keeps_snapshot=True)
+    agent.start()
+    agent.answer("chatMessage")
+    agent.tell(PONG, event(2))
     agent.asked()
     agent.connect()
     return agent
@@ -84,6 +99,9 @@ def test_events_before_the_subscription_are_not_ours() -> None:
     assert agent.tell(event(1), gap(2, 3), reset("r"), PONG) == []
     assert not agent.follower.is_following
     assert agent.answer("chatMessage") == []
+    assert agent.tell(event(1)) == []
+    assert not agent.follower.is_following
+    assert numbers(agent.tell(reset("malformed"))) == [1]
     assert agent.follower.is_following
     assert numbers(agent.tell(event(2))) == [2]
     assert agent.follower.position == "e-2"
@@ -91,7 +109,7 @@ def test_events_before_the_subscription_are_not_ours() -> None:
 
 def test_an_event_comes_once() -> None:
     agent = Agent()
-    agent.connect()
+    agent.start()
     assert numbers(agent.tell(event(1), event(1), event(3), event(2))) == [1, 3]
 
 
@@ -126,10 +144,45 @@ def test_an_agent_that_cannot_resume_is_a_reset() -> None:
 
 def test_without_a_position_there_is_nothing_to_resume() -> None:
     agent = Agent()
+    agent.start()
     agent.connect()
-    agent.asked()
-    assert agent.connect() == [Reset(module.NO_POSITION)]
-    assert agent.asked() == ["SUBSCRIBE_EVENTS"]
+    assert agent.requests[-1]["payload"] == {"since": module.START}
+    items = agent.answer("error", code="UNSUPPORTED")
+    assert items == [Reset(module.NO_RESUME)]
+
+
+def test_the_first_reset_tells_the_position_and_is_no_news() -> None:
+    agent = Agent()
+    agent.connect()
+    told = {"reason": "malformed", "epoch": "e-f", "seq": 7}
+    assert agent.tell({"type": "reset", "payload": told}) == []
+    assert agent.follower.position == "e-f-7"
+    assert numbers(agent.tell(event(7, "e-f"), event(8, "e-f"))) == [8]
+
+
+def test_a_given_position_is_resumed_at_first() -> None:
+    agent = Agent(since="e-f-7")
+    agent.connect()
+    assert agent.requests[-1]["payload"] == {"since": "e-f-7"}
+    assert numbers(agent.tell(RESUMED, event(7, "e-f"), event(8, "e-f"))) == [8]
+    agent = Agent(since="e-7")
+    agent.connect()
+    assert agent.tell(reset("evicted")) == [Reset("evicted", "e-7")]
+
+
+@pytest.mark.parametrize("since", ["", "7", "-7", "e-", "e-x", "e"])
+def test_a_malformed_position_is_refused(since: str) -> None:
+    with pytest.raises(UsageError, match="since must be a position"):
+        Follower(("x",), since=since)
+
+
+def test_a_goodbye_moves_the_position() -> None:
+    agent = Agent()
+    agent.start()
+    agent.tell(event(2))
+    for since in ("e-9", "e-3", "f-10", "e-x", None):
+        agent.tell({"type": "closing", "payload": {"since": since}})
+    assert agent.follower.position == "e-9"
 
 
 def test_a_reset_in_the_middle_of_a_continuation_is_told() -> None:
@@ -140,14 +193,14 @@ def test_a_reset_in_the_middle_of_a_continuation_is_told() -> None:
 
 def test_a_new_epoch_without_a_word_is_a_reset() -> None:
     agent = Agent()
-    agent.connect()
+    agent.start()
     items = agent.tell(event(9), event(1, "f"), event(2, "f"))
     assert numbers(items) == [9, Reset(module.NEW_EPOCH, "e-9"), 1, 2]
 
 
 def test_a_gap_moves_the_position_and_comes_once() -> None:
     agent = Agent()
-    agent.connect()
+    agent.start()
     assert agent.tell(gap(1, 1)) == [Gap(1, 1, 1)]
     assert agent.follower.position is None
     items = agent.tell(event(2), gap(3, 5, 2), gap(3, 5, 2), event(5), event(6))
@@ -168,13 +221,13 @@ def test_too_many_events_before_an_answer_end_the_connection(
 
 def test_the_present_peers_are_one_item() -> None:
     agent = Agent(keeps_snapshot=True)
-    agent.connect()
-    assert agent.asked() == ["SUBSCRIBE_EVENTS"] * 2 + ["PING"]
+    agent.start()
+    assert agent.asked() == ["SUBSCRIBE_EVENTS", "RESUME", "SUBSCRIBE_EVENTS", "PING"]
 
 
 def test_a_snapshot_ends_with_what_is_none_of_it() -> None:
     agent = Agent(keeps_snapshot=True)
-    agent.connect()
+    agent.start()
     peers = [event(5, snapshot=True), event(5, snapshot=True)]
     assert agent.tell(event(5)) != []
     assert agent.answer("chatMessage") == []
@@ -186,40 +239,42 @@ def test_a_snapshot_ends_with_what_is_none_of_it() -> None:
 
 def test_a_snapshot_of_nobody_ends_with_the_pong() -> None:
     agent = Agent(keeps_snapshot=True)
-    agent.connect()
+    agent.start()
     agent.answer("chatMessage")
     assert agent.tell(PONG) == [Snapshot(())]
     assert agent.follower.position is None
 
 
-def test_a_snapshot_is_a_position_and_hides_no_event() -> None:
+def test_a_snapshot_is_no_position_and_hides_no_event() -> None:
     agent = Agent(keeps_snapshot=True)
-    agent.connect()
+    agent.start()
     agent.answer("chatMessage")
     agent.tell(event(5, snapshot=True), PONG)
-    assert agent.follower.position == "e-5"
+    assert agent.follower.position is None
     assert numbers(agent.tell(event(5), event(6))) == [5, 6]
 
 
 def test_peers_nobody_asked_for_are_dropped() -> None:
     agent = Agent()
-    agent.connect()
+    agent.start()
     assert agent.tell(event(5, snapshot=True), PONG) == []
 
 
-def test_a_snapshot_cut_short_is_void() -> None:
+def test_a_snapshot_cut_short_is_asked_for_again() -> None:
     agent = Agent(keeps_snapshot=True)
-    agent.connect()
+    agent.start()
+    agent.tell(event(4))
     agent.answer("chatMessage")
     agent.tell(event(5, snapshot=True))
+    agent.connect()
     agent.asked()
-    assert agent.connect() == [Reset(module.NO_POSITION)]
-    assert agent.asked() == ["SUBSCRIBE_EVENTS"] * 2 + ["PING"]
+    assert agent.tell(RESUMED, event(5, snapshot=True), event(5)) != []
+    assert agent.asked() == ["SUBSCRIBE_EVENTS", "PING"]
 
 
 @pytest.mark.parametrize("broken", [gap(3, 4), reset("r"), event(1, "f")])
 def test_the_present_peers_are_asked_for_after_a_break(broken: dict[str, Any]) -> None:
-    agent = agent_at(2, keeps_snapshot=True)
+    agent = agent_with_snapshot()
     agent.tell(RESUMED)
     agent.asked()
     agent.tell(broken)
@@ -227,7 +282,7 @@ def test_the_present_peers_are_asked_for_after_a_break(broken: dict[str, Any]) -
 
 
 def test_no_peers_are_asked_for_after_an_exact_continuation() -> None:
-    agent = agent_at(2, keeps_snapshot=True)
+    agent = agent_with_snapshot()
     agent.tell(RESUMED, event(3))
     assert agent.asked() == ["SUBSCRIBE_EVENTS", "RESUME"]
 
@@ -245,7 +300,7 @@ def test_unknown_types_are_an_error_of_the_caller() -> None:
 
 def test_own_types_are_globs_from_the_second_time_on() -> None:
     agent = Agent("mine", "p2p.*", "TASK_STARTED", "agent.updated")
-    agent.connect()
+    agent.start()
     assert agent.requests[0]["payload"]["event_types"][0] == "mine"
     agent.asked()
     agent.connect()
@@ -267,5 +322,5 @@ def test_own_types_are_globs_from_the_second_time_on() -> None:
 )
 def test_other_talk_is_no_item(message: dict[str, Any]) -> None:
     agent = Agent()
-    agent.connect()
+    agent.start()
     assert agent.tell(message) == []

@@ -132,6 +132,23 @@ async def test_another_epoch_is_a_reset(place: Place) -> None:
     assert (again.type, again.epoch, again.seq) == ("x.z", "e2", 1)
 
 
+async def test_an_earlier_position_is_gone_on_from(place: Place) -> None:
+    async with stream(place) as events:
+        place.bus.publish("x.y")
+        await event(events)
+        position = events.position
+    assert position == "e1-1"
+    place.bus.publish("x.y", {"n": 2})
+    async with stream(place, since=position) as events:
+        place.bus.publish("x.y", {"n": 3})
+        item = await soon(anext(events))
+        if isinstance(item, Reset):
+            assert item.since == position
+        else:
+            assert item.seq == 2
+        assert (await event(events)).payload == {"n": 3}
+
+
 async def test_own_types_are_asked_for_again_before_they_are_known(
     place: Place,
 ) -> None:

@@ -8,16 +8,20 @@ What it must carry over is its position, the epoch and number of the last event.
     client                                   agent
       │ ─── SUBSCRIBE_EVENTS ──────────────────►│   SUBSCRIBING: events are of default
       │ ◄── chatMessage "Subscribed to …" ──────│   types, thrown away
-      │ ─── RESUME {"since"} ──────────────────►│   RESUMING, when there is a position
+      │ ─── RESUME {"since"} ──────────────────►│   RESUMING
       │ ◄── resumed | reset | error ────────────│
       │ ◄── events, gap, reset ─────────────────│   FOLLOWING
       │ ─── SUBSCRIBE_EVENTS {"snapshot"}, PING ►│   when told to keep a snapshot: at
       │ ◄── chatMessage, present peers, PONG ───│   first, after each Gap and Reset
 
 The continuation after `resumed` holds everything after the position, so what came
-before that answer is thrown away; after `reset` nothing else will bring it. The agent
-writes the answer to a snapshot request and the peers in one piece, so the snapshot
-ends with the first message that is none of it; the PONG is there to be that message.
+before that answer is thrown away; after `reset` nothing else will bring it. A stream
+that has no position yet asks for one that cannot be: the `reset` tells where it is, so
+that it can go on from there even if no event comes before the connection is lost.
+
+The agent writes the answer to a snapshot request and the peers in one piece, so the
+snapshot ends with the first message that is none of it; the PONG is there to be that
+message.
 """
 
 from __future__ import annotations
@@ -40,6 +44,9 @@ logger = logging.getLogger(__name__)
 # Events between our RESUME and its answer; one round trip brings far fewer.
 MAX_EARLY = 10_000
 
+# Said in place of a position by a stream that has none.
+START = "start"
+
 NO_POSITION = "no event had been received yet"
 NO_RESUME = "the agent cannot resume"
 NEW_EPOCH = "the agent began a new epoch"
@@ -54,17 +61,23 @@ class _State(Enum):
 class Follower:
     """Turns messages into items; knows what was seen and what to ask for."""
 
-    def __init__(self, types: Sequence[str], *, keeps_snapshot: bool = False) -> None:
+    def __init__(
+        self,
+        types: Sequence[str],
+        *,
+        since: str | None = None,
+        keeps_snapshot: bool = False,
+    ) -> None:
         self._types = list(types)
         self._keeps_snapshot = keeps_snapshot
+        # Also asked for once more when the connection is lost before it came.
+        self._lacks_snapshot = keeps_snapshot
         self._state = _State.SUBSCRIBING
         self._is_first = True
         self._to_send: list[str] = []
         self._numbers = count(1)
         self._subscribe_id = self._snapshot_id = ""
-        self._seen: tuple[str, int] | None = None
-        # Where to go on before any event was seen: as new as the first snapshot.
-        self._snapshot_at: tuple[str, int] | None = None
+        self._seen = None if since is None else _position(since)
         self._early: list[Mapping[str, Any]] = []
         self._present: list[StreamedEvent] | None = None
         self._talk: dict[str, Callable[[Mapping[str, Any]], list[Item]]] = {
@@ -73,6 +86,7 @@ class Follower:
             "resumed": self._on_resumed,
             "reset": self._on_reset,
             "gap": self._on_gap,
+            "closing": self._on_closing,
         }
 
     @property
@@ -82,9 +96,8 @@ class Follower:
 
     @property
     def position(self) -> str | None:
-        """The last event, as "epoch-seq"."""
-        position = self._seen or self._snapshot_at
-        return None if position is None else f"{position[0]}-{position[1]}"
+        """Up to where everything is known, "epoch-seq"."""
+        return None if self._seen is None else f"{self._seen[0]}-{self._seen[1]}"
 
     def begin(self) -> None:
         """A new connection is open; what the old one had not finished is void."""
@@ -131,6 +144,7 @@ class Follower:
         items: list[Item] = []
         if self._seen is not None and self._seen[0] != epoch:
             items.append(self._reset(NEW_EPOCH))
+            self._ask_snapshot()
         if self._seen is not None and seq <= self._seen[1]:
             return items
         self._seen = (epoch, seq)
@@ -144,11 +158,9 @@ class Follower:
     def _end_snapshot(self) -> list[Item]:
         if self._present is None:
             return []
-        snapshot = Snapshot(tuple(self._present))
-        self._present = None
-        if self._snapshot_at is None:
-            self._snapshot_at = snapshot.position
-        return [snapshot]
+        present, self._present = self._present, None
+        self._lacks_snapshot = False
+        return [Snapshot(tuple(present))]
 
     # talk
 
@@ -164,28 +176,32 @@ class Follower:
         return self._on_subscribed()
 
     def _on_subscribed(self) -> list[Item]:
-        is_first, self._is_first = self._is_first, False
-        position = self.position
-        if position is not None:
-            self._state = _State.RESUMING
-            self._ask("RESUME", {"since": position})
-            return []
-        self._state = _State.FOLLOWING
-        if not is_first:
-            return [self._reset(NO_POSITION)]
-        self._ask_snapshot()
+        self._state = _State.RESUMING
+        self._ask("RESUME", {"since": self.position or START})
         return []
 
     def _on_resumed(self, message: Mapping[str, Any]) -> list[Item]:
         if self._state is _State.RESUMING:
-            self._state = _State.FOLLOWING
             self._early.clear()
+            self._go_on()
         return []
 
     def _on_reset(self, message: Mapping[str, Any]) -> list[Item]:
+        payload = _payload(message)
+        reason = str(payload.get("reason") or "reset")
         if self._state is _State.SUBSCRIBING:
             return []
-        return self._start_over(str(_payload(message).get("reason") or "reset"))
+        items = self._start_over(reason)
+        self._move_to(payload.get("epoch"), payload.get("seq"))
+        return items
+
+    def _on_closing(self, message: Mapping[str, Any]) -> list[Item]:
+        """The agent's goodbye: nothing of ours came up to this position."""
+        since = _payload(message).get("since")
+        if self._state is _State.FOLLOWING and isinstance(since, str):
+            epoch, _, seq = since.rpartition("-")
+            self._move_to(epoch, int(seq) if seq.isdecimal() else None)
+        return []
 
     def _on_error(self, message: Mapping[str, Any]) -> list[Item]:
         payload = _payload(message)
@@ -212,6 +228,7 @@ class Follower:
             if last <= self._seen[1]:
                 return []
             self._seen = (self._seen[0], last)
+        self._lacks_snapshot = self._keeps_snapshot
         self._ask_snapshot()
         dropped = _number(payload.get("dropped"))
         return [Gap(first, last, dropped, payload.get("reason"))]
@@ -219,23 +236,39 @@ class Follower:
     # asking
 
     def _start_over(self, reason: str) -> list[Item]:
-        items: list[Item] = [self._reset(reason)]
-        self._state = _State.FOLLOWING
+        """There is no continuation: at first that is no news."""
+        is_news = self._seen is not None or not self._is_first
+        items: list[Item] = [self._reset(reason)] if is_news else []
         early, self._early = self._early, []
+        self._go_on()
         for message in early:
             items += self.receive_message(message)
         return items
 
+    def _go_on(self) -> None:
+        self._state = _State.FOLLOWING
+        self._is_first = False
+        self._ask_snapshot()
+
     def _reset(self, reason: str) -> Reset:
         reset = Reset(reason, self.position)
-        self._seen = self._snapshot_at = None
-        self._ask_snapshot()
+        self._seen = None
+        self._lacks_snapshot = self._keeps_snapshot
         return reset
 
-    def _ask_snapshot(self) -> None:
-        if not self._keeps_snapshot:
+    def _move_to(self, epoch: object, seq: object) -> None:
+        """Nothing of ours is to come up to this number."""
+        if not isinstance(epoch, str) or not isinstance(seq, int):
             return
-        names = self._types if self._is_first else [_stable(n) for n in self._types]
+        if self._seen is None or (self._seen[0] == epoch and self._seen[1] < seq):
+            self._seen = (epoch, seq)
+
+    def _ask_snapshot(self) -> None:
+        if not self._lacks_snapshot:
+            return
+        # Asking for the same types once more changes nothing; their answer comes right
+        # before the peers.
+        names = [_stable(name) for name in self._types]
         wanted = {"event_types": names, "snapshot": True}
         self._snapshot_id = self._ask("SUBSCRIBE_EVENTS", wanted)
         self._ask("PING", {})
@@ -261,6 +294,13 @@ def _stable(name: str) -> str:
     """
     accepted, _ = resolve([name])
     return name if accepted else f"[{name[0]}]{name[1:]}"
+
+
+def _position(text: str) -> tuple[str, int]:
+    epoch, dash, seq = text.rpartition("-")
+    if not (epoch and dash and seq.isdecimal()):
+        raise UsageError(f"since must be a position, epoch-seq, not {text!r}")
+    return epoch, int(seq)
 
 
 def _payload(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class EventStream:
 
     It connects again when the connection is lost and goes on where it was. What cannot
     be had any more is an item too: Gap or Reset. With `snapshot` the present peers come
-    first, and again after each Gap and Reset, as one Snapshot.
+    first, and again after each Gap and Reset, as one Snapshot. `since` is where to go
+    on: the `position` of an earlier stream.
 
     Entering it as a context manager connects; without, the first item does. An agent
     that is not there then is a NetworkError, unless `patient`. Later it tries again
@@ -54,6 +55,7 @@ class EventStream:
         *,
         types: Sequence[str] = ("*",),
         token: str | None = None,
+        since: str | None = None,
         snapshot: bool = False,
         patient: bool = False,
         retries: int | None = None,
@@ -73,7 +75,7 @@ class EventStream:
         self._heartbeat = heartbeat
         self._backoff = backoff or Backoff()
         self._on_lost = on_lost
-        self._follower = Follower(names, keeps_snapshot=snapshot)
+        self._follower = Follower(names, since=since, keeps_snapshot=snapshot)
         self._items: deque[Item] = deque()
         self._outbox: deque[str] = deque()
         self._socket: Socket | None = None
@@ -88,7 +90,7 @@ class EventStream:
 
     @property
     def position(self) -> str | None:
-        """The last event received, as "epoch-seq"."""
+        """Everything up to it has been received, "epoch-seq"."""
         return self._follower.position
 
     @property
