@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Answered to plain GET requests there; the streams themselves never reach the routes.
-STREAM_PATHS = ("/ws", "/ws/events", "/events")
+STREAM_PATHS = ("/ws", "/ws/events", "/ws/workflow", "/events", "/streaming/websocket")
 
 
 class Door:

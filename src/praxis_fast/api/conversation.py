@@ -5,6 +5,8 @@
       │ ─── SUBSCRIBE_EVENTS ────────────►│   first call replaces, later ones add
       │ ◄── chatMessage "Subscribed to …" │   then `error` for the names nobody knows
       │ ◄── present peers ────────────────│   with "snapshot": true
+      │ ─── RESUME ──────────────────────►│   what came after "since"
+      │ ◄── resumed, events … | reset ────│   then live
       │ ─── PING ────────────────────────►│
       │ ◄── PONG ─────────────────────────│
 
@@ -13,11 +15,12 @@ The texts are those of the reference's connection manager; keys are only added.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from praxis_fast.errors import MessageError
+from praxis_fast.api.wanted import Wanted, conditions, wanted_of
+from praxis_fast.errors import MessageError, UsageError
 from praxis_fast.events.filter import is_glob
 from praxis_fast.events.types import DEFAULT_TYPES, expand, resolve
 from praxis_fast.wire.json_text import decode_json
@@ -62,7 +65,14 @@ class Snapshot:
     """The client wants the present peers, before anything newer."""
 
 
-Action = Reply | Subscribe | Snapshot
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The client wants what came after the event it names, "epoch-seq"."""
+
+    since: str
+
+
+Action = Reply | Subscribe | Snapshot | Resume
 
 
 class BadRequestError(Exception):
@@ -77,7 +87,15 @@ class BadRequestError(Exception):
 class Conversation:
     """Holds which types a client asked for and answers its messages."""
 
-    __slots__ = ("_is_default", "_known", "_limits", "_max_filters", "_now", "_types")
+    __slots__ = (
+        "_is_default",
+        "_known",
+        "_limits",
+        "_max_filters",
+        "_now",
+        "_types",
+        "_wanted",
+    )
 
     def __init__(
         self,
@@ -87,8 +105,11 @@ class Conversation:
         now: Callable[[], str] = str,
         max_filters: int = 256,
         limits: JSONLimits | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         self._limits = limits
+        # All conditions but the types.
+        self._wanted = wanted or Wanted()
         self._types: Set[str] = types
         self._is_default = True
         self._known = known
@@ -100,6 +121,11 @@ class Conversation:
         """The types asked for; None is all of them."""
         return None if "*" in self._types else frozenset(self._types)
 
+    @property
+    def wanted(self) -> Wanted:
+        """All conditions."""
+        return replace(self._wanted, types=self.types)
+
     def receive_message(self, message: str | bytes) -> list[Action]:
         """What to do about one message, in this order."""
         request_id: object = None
@@ -109,6 +135,8 @@ class Conversation:
             return self._answer(request, request_id)
         except BadRequestError as error:
             return [self._error(error, request_id)]
+        except UsageError as error:
+            return [self._error(BadRequestError(str(error)), request_id)]
 
     def _parse(self, message: str | bytes) -> dict[str, Any]:
         if isinstance(message, bytes):
@@ -128,6 +156,8 @@ class Conversation:
             return self._subscribe(payload, request_id)
         if kind == "UNSUBSCRIBE_EVENTS":
             return self._unsubscribe(payload, request_id)
+        if kind == "RESUME":
+            return [self._resume(payload)]
         if kind in ("PING", "ping"):
             answer = "PONG" if kind == "PING" else "pong"
             return [self._reply(answer, {"timestamp": self._now()}, request_id)]
@@ -135,15 +165,43 @@ class Conversation:
             f"message type {kind[:128]!r} is not supported here", UNSUPPORTED
         )
 
+    def _resume(self, payload: object) -> Resume:
+        since = payload.get("since") if isinstance(payload, dict) else None
+        if not isinstance(since, str):
+            raise BadRequestError('payload needs "since", a text "epoch-seq"')
+        return Resume(since)
+
     def _subscribe(self, payload: object, request_id: object) -> list[Action]:
         wants_snapshot = isinstance(payload, dict) and payload.get("snapshot") is True
-        names = self._names(payload, is_optional=wants_snapshot)
+        narrowed = self._narrowed(payload)
+        names = self._names(payload, is_optional=wants_snapshot or narrowed is not None)
+        if narrowed is not None:
+            self._wanted = narrowed
         actions: list[Action] = []
         if names is not None:
             actions += self._add(names, request_id)
+        elif narrowed is not None:
+            actions += self._changed("Subscribed to", {}, [], request_id)
         if wants_snapshot:
             actions.append(Snapshot())
         return actions
+
+    def _narrowed(self, payload: object) -> Wanted | None:
+        """The conditions in the payload, in place of those there were; none: as is."""
+        query = conditions(payload) if isinstance(payload, dict) else {}
+        if not query:
+            return None
+        given, _ = wanted_of(query)
+        kept = self._wanted
+        return Wanted(
+            tasks=given.tasks or kept.tasks,
+            peers=given.peers or kept.peers,
+            sources=given.sources or kept.sources,
+            tags=given.tags or kept.tags,
+            min_priority=(
+                kept.min_priority if given.min_priority is None else given.min_priority
+            ),
+        )
 
     def _add(self, names: list[object], request_id: object) -> list[Action]:
         accepted, rejected = resolve(names, self._known())

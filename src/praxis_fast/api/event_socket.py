@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from praxis_fast.api.broadcast import NO_FD
-from praxis_fast.api.conversation import Reply, Snapshot, Subscribe
+from praxis_fast.api.conversation import Reply, Resume, Snapshot, Subscribe
 from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
 
@@ -195,6 +195,7 @@ class EventSocket(asyncio.Protocol):
         owed, self._owed = self._owed, 0
         if owed:
             self._gateway.broadcast.written(self, owed)
+        self._gateway.rejoining.on_writable(self)
         if not self._transport.is_closing():
             self._transport.resume_reading()
         self._work()
@@ -254,10 +255,12 @@ class EventSocket(asyncio.Protocol):
         match action:
             case Reply(message):
                 self.send(text_frame(encode(message)))
-            case Subscribe(types):
-                self._gateway.subscribe(self, types)
+            case Subscribe():
+                self._gateway.subscribe(self, self._conversation.wanted)
             case Snapshot():
-                self.send(self._gateway.snapshot(self, self._conversation.types))
+                self.send(self._gateway.snapshot(self, self._conversation.wanted))
+            case Resume(since):
+                self._gateway.resume(self, since, self._conversation.wanted)
 
 
 def tune(transport: asyncio.Transport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from praxis_fast.api.broadcast import Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
@@ -12,10 +13,19 @@ from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
+from praxis_fast.api.rejoin import Rejoining
 from praxis_fast.api.shapes import enriched_shape, plain_shape
 from praxis_fast.api.snapshot import snapshot_events
-from praxis_fast.api.sse import EventStreams, sse_pack
-from praxis_fast.events.event import EventFilter, utc_now
+from praxis_fast.api.sse import (
+    EventStreams,
+    closing_message,
+    connection_established,
+    sse_pack,
+)
+from praxis_fast.api.task_conversation import TaskConversation
+from praxis_fast.api.wanted import Wanted, wanted_of
+from praxis_fast.errors import UsageError
+from praxis_fast.events.event import utc_now
 from praxis_fast.events.journal import Journal
 from praxis_fast.events.types import DEFAULT_TYPES
 from praxis_fast.limits import Limits
@@ -24,9 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Set
 
     from praxis_fast.api.access import Access
-    from praxis_fast.api.wanted import Wanted
     from praxis_fast.events.bus import EventBus
+    from praxis_fast.events.event import EventFilter
     from praxis_fast.events.mailbox import Policy
+
+    Welcome = Callable[[], dict[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +47,12 @@ TICK = 1.0
 TICK_SLICE = 512
 
 _TOO_MANY = "Maximum connections reached"
+
+# A close frame has room for 123 bytes; this many characters fit whatever they are.
+_MAX_REASON = 30
+
+_STREAMING = "/streaming/websocket"
+_TALKS: Mapping[str, type[Conversation]] = {_STREAMING: TaskConversation}
 
 
 class EventGateway:
@@ -75,11 +93,16 @@ class EventGateway:
             sealed=self.journal.sealed,
         )
         self.streams = EventStreams(self, sse)
+        self.rejoining = Rejoining(
+            self.journal, self.broadcast, self.limits.events.max_event, self.loop
+        )
         # Every way in and what it means: shape, welcome, types until a subscription.
-        self._doors = {
-            "/ws": (self._plain, True, DEFAULT_TYPES),
-            "/ws/events": (self._plain, True, DEFAULT_TYPES),
-            "/events": (self._aliased, False, EVERYTHING),
+        self._doors: dict[str, tuple[Channel, Welcome | None, frozenset[str]]] = {
+            "/ws": (self._plain, WELCOME.copy, DEFAULT_TYPES),
+            "/ws/events": (self._plain, WELCOME.copy, DEFAULT_TYPES),
+            "/ws/workflow": (self._plain, WELCOME.copy, DEFAULT_TYPES),
+            "/events": (self._aliased, None, EVERYTHING),
+            _STREAMING: (self._aliased, connection_established, EVERYTHING),
         }
         self._sockets: dict[EventSocket, Callable[[], None]] = {}
         self._members: set[EventSocket] = set()
@@ -124,16 +147,27 @@ class EventGateway:
         transport: asyncio.Transport,
         on_lost: Callable[[], None],
         policy: Policy = "drop_oldest",
+        query: str = "",
     ) -> EventSocket:
-        """Take over a connection right after its handshake."""
-        channel, is_welcomed, types = self._doors[path]
+        """Take over a connection right after its handshake.
+
+        `query` may have `since` and conditions, as those of the SSE streams.
+        """
+        channel, welcome, types = self._doors[path]
         now = self.now()
-        conversation = Conversation(
-            types=types,
+        asked = parse_qs(query)
+        fault = ""
+        try:
+            wanted, _ = wanted_of(asked, types=types, known=self.bus.known_types)
+        except UsageError as error:
+            wanted, fault = Wanted(), str(error)
+        conversation = _TALKS.get(path, Conversation)(
+            types=EVERYTHING if wanted.types is None else wanted.types,
             known=self._known_types,
             now=utc_now,
             max_filters=self.limits.websocket.max_filters,
             limits=self.limits.json,
+            wanted=wanted,
         )
         inbound = Inbound(self.limits.websocket, now)
         client = EventSocket(
@@ -145,36 +179,50 @@ class EventGateway:
             client.close(1001, "going away")
         elif self.is_full:
             client.close(1008, _TOO_MANY)
+        elif fault:
+            client.close(1008, fault[:_MAX_REASON])
         else:
-            self._admit(client, is_welcomed, conversation)
+            since = asked.get("since", [""])[0]
+            self._admit(client, welcome, conversation.wanted, since)
         return client
 
     def _admit(
-        self, client: EventSocket, is_welcomed: bool, conversation: Conversation
+        self, client: EventSocket, welcome: Welcome | None, wanted: Wanted, since: str
     ) -> None:
         self._members.add(client)
-        if is_welcomed:
-            client.send(text_frame(encode(WELCOME)))
-        self.broadcast.add(client, self._filter(conversation.types))
+        if welcome is not None:
+            client.send(text_frame(encode(welcome())))
+        if since:
+            self.resume(client, since, wanted)
+        else:
+            self.broadcast.add(client, self.filter(wanted))
 
-    def subscribe(self, client: EventSocket, types: frozenset[str] | None) -> None:
+    def subscribe(self, client: EventSocket, wanted: Wanted) -> None:
         """Change what a client gets."""
-        if client in self._members:
-            self.broadcast.change(client, self._filter(types))
+        chosen = self.filter(wanted)
+        if client in self._members and not self.rejoining.change(client, chosen):
+            self.broadcast.change(client, chosen)
 
-    def snapshot(self, client: EventSocket, types: frozenset[str] | None) -> bytes:
+    def resume(self, client: EventSocket, since: str, wanted: Wanted) -> None:
+        """Give a client what came after the event it names, then the live stream."""
+        if client in self._members:
+            self.rejoining.begin(client, since, self.filter(wanted))
+
+    def snapshot(self, client: EventSocket, wanted: Wanted) -> bytes:
         """The present peers, as frames of the events the client would have got."""
         events = snapshot_events(self._peers(), self.bus)
+        chosen = self.filter(wanted)
         return b"".join(
             text_frame(encode(client.channel.shape(event) | {"snapshot": True}))
             for event in events
-            if self._filter(types).matches(event)
+            if chosen.matches(event)
         )
 
     def leave(self, client: EventSocket) -> None:
         """Give a client no more events; its connection may still be closing."""
         if client in self._members:
             self._members.remove(client)
+            self.rejoining.leave(client)
             self.broadcast.remove(client)
 
     def forget(self, client: EventSocket) -> None:
@@ -195,7 +243,7 @@ class EventGateway:
         ending = asyncio.create_task(self.streams.close())
         self._timer.cancel()
         for client in list(self._sockets):
-            client.close(1001, "going away")
+            self._say_goodbye(client)
         try:
             async with asyncio.timeout(timeout):
                 await self._is_empty.wait()
@@ -211,11 +259,16 @@ class EventGateway:
 
     # inside
 
+    def _say_goodbye(self, client: EventSocket) -> None:
+        """End a client with a last message that tells where to go on (PRC-1)."""
+        if client in self._members:
+            is_level = not client.is_paused and client not in self.rejoining
+            token = self.journal.token if is_level else None
+            client.send(text_frame(encode(closing_message("going away", token))))
+        client.close(1001, "going away")
+
     def _known_types(self) -> Set[str]:
         return self.bus.known_types
-
-    def _filter(self, types: frozenset[str] | None) -> EventFilter:
-        return EventFilter(event_types=types, role=self.access.role())
 
     def _on_tick(self) -> None:
         self._timer = self.loop.call_later(TICK, self._on_tick)

@@ -329,10 +329,15 @@ def connection_established() -> dict[str, Any]:
     }
 
 
-def closing(reason: str, token: str | None) -> bytes:
-    """The last event; it has no id, so that the browser's own is kept."""
+def closing_message(reason: str, token: str | None) -> dict[str, Any]:
+    """The last message of a stream; without a token what was seen last counts."""
     payload = {"reason": reason} | ({} if token is None else {"since": token})
-    return data_lines(encode({"type": "closing", "payload": payload}))
+    return {"type": "closing", "payload": payload}
+
+
+def closing(reason: str, token: str | None) -> bytes:
+    """The same as an event; it has no id, so that the browser's own is kept."""
+    return data_lines(encode(closing_message(reason, token)))
 
 
 def body(data: bytes, *, more: bool = True) -> dict[str, Any]:

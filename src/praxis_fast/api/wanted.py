@@ -26,6 +26,7 @@ _PEERS = ("peer", "peers", "peer_id")
 _TAGS = ("tag", "tags")
 _SOURCES = ("source", "sources")
 _PRIORITY = ("priority", "min_priority")
+_KEYS = (*_TASKS, *_PEERS, *_TAGS, *_SOURCES, *_PRIORITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,24 @@ def wanted_of(
         min_priority=min(map(Priority.parse, priorities)) if priorities else None,
     )
     return wanted, rejected
+
+
+def conditions(payload: Mapping[str, object]) -> dict[str, list[str]]:
+    """The conditions of a subscription, as a query would have them.
+
+    A value is a text, a list of texts, or a mapping of tags. Raises UsageError.
+    """
+    return {key: _texts(key, payload[key]) for key in _KEYS if key in payload}
+
+
+def _texts(key: str, value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = [f"{name}:{text}" for name, text in value.items()]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UsageError(f'"{key}" must be a text or a list of texts')
+    return value
 
 
 def _listed(

@@ -162,7 +162,7 @@ class Protocol(asyncio.Protocol):
         policy = cast("Policy", asked if asked in POLICIES else "drop_oldest")
         connections = cast("set[Any]", self._server_state.connections)
         client = gateway.enter(
-            path, self._transport, lambda: connections.discard(client), policy
+            path, self._transport, lambda: connections.discard(client), policy, query
         )
         connections.add(client)
         self._next = client

@@ -1,0 +1,79 @@
+"""WebSocket clients that come back: from an old event to the live stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from praxis_fast.api.replay import Replay
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from praxis_fast.api.broadcast import Broadcast
+    from praxis_fast.api.event_socket import EventSocket
+    from praxis_fast.events.event import EventFilter
+    from praxis_fast.events.journal import Journal
+
+
+class Rejoining:
+    """Writes each client its pages as fast as it reads them, then hands it over.
+
+    While a client is here it is no receiver of the broadcast; the journal is its queue.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        broadcast: Broadcast,
+        max_event: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._journal = journal
+        self._broadcast = broadcast
+        self._max_event = max_event
+        self._loop = loop
+        self._replays: dict[EventSocket, Replay] = {}
+
+    def __contains__(self, client: EventSocket) -> bool:
+        return client in self._replays
+
+    def begin(self, client: EventSocket, token: str, wanted: EventFilter) -> None:
+        """Answer `resumed` or `reset`, and begin with what the client missed.
+
+        What it was promised so far is written first.
+        """
+        self._broadcast.flush_all()
+        self._broadcast.remove(client)
+        replay = Replay(self._journal, token, wanted, client.channel, self._max_event)
+        self._replays[client] = replay
+        client.send(replay.begin())
+        self._pump(client, replay)
+
+    def change(self, client: EventSocket, wanted: EventFilter) -> bool:
+        """Give the client another filter from here on; False when it is not here."""
+        replay = self._replays.get(client)
+        if replay is None:
+            return False
+        replay.wanted = wanted
+        return True
+
+    def leave(self, client: EventSocket) -> None:
+        """Forget a client."""
+        self._replays.pop(client, None)
+
+    def on_writable(self, client: EventSocket) -> None:
+        """The kernel took everything the client was given."""
+        replay = self._replays.get(client)
+        if replay is not None:
+            self._pump(client, replay)
+
+    def _pump(self, client: EventSocket, replay: Replay) -> None:
+        if client.is_paused or self._replays.get(client) is not replay:
+            return
+        client.send(replay.take())
+        if replay.is_level:
+            # In the same step as `take`: nothing is published between the two.
+            self.leave(client)
+            self._broadcast.add(client, replay.wanted)
+        elif not client.is_paused:
+            self._loop.call_soon(self._pump, client, replay)
