@@ -5,8 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(wildcard src/praxis_fast/_core/*.pyx src/praxis_fast/_core/*.pxd src/praxis_fast/_core/kernels/*)
 ARGS ?=
+# How much of the fuzzing of the core is done again under sanitizers.
+CORE_TARGETS := splitter yamux yamux-script matcher fanout
+SANITIZED ?= 20000
+SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	../../$(BIN)/python
 
-.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize clean
+.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -58,9 +64,11 @@ sanitize: build ## the core's tests under address and undefined-behaviour saniti
 	@cp -r setup.py pyproject.toml README.md LICENSE src tests .cache/sanitize
 	@find .cache/sanitize -name '*.so' -delete
 	@cd .cache/sanitize && PRAXIS_FAST_BUILD=sanitize ../../$(BIN)/python setup.py -q build_ext --inplace
-	@cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
-		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		../../$(BIN)/python -m pytest -q -p no:cacheprovider tests/core $(ARGS)
+	@$(SANITIZED_PYTHON) -m pytest -q -p no:cacheprovider tests/core $(ARGS)
+	@$(SANITIZED_PYTHON) -m tests.fuzz $(CORE_TARGETS) --executions $(SANITIZED)
+
+fuzz: build ## every parser on random inputs, the twins compared (ARGS="--executions 10000")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## remove everything the build made
 	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c

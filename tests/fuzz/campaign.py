@@ -1,0 +1,112 @@
+"""Runs one target's executions on all processors and watches over them.
+
+Every worker takes every n-th unit of inputs. A unit has its own seeded generator, and
+a worker notes in shared memory how far it is, so that the input that killed or stopped
+it can be drawn again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from random import Random
+from typing import Any
+
+from tests.fuzz.target import Target
+
+UNIT = 500
+# Far beyond what any one input takes; a worker that long at one of them hangs.
+HANG = 120.0
+
+FORK = multiprocessing.get_context("fork")
+
+
+class FindingError(Exception):
+    """An input for which the law does not hold."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process and where it is: the unit, and the input in it."""
+
+    process: BaseProcess
+    place: Any
+
+
+def run_campaign(target: Target, executions: int, seed: int) -> None:
+    """Run that many inputs; FindingError for the first that is one."""
+    units = -(-executions // UNIT)
+    workers = [
+        start_worker(target, seed, range(first, units, count), executions)
+        for count in [min(os.cpu_count() or 1, units)]
+        for first in range(count)
+    ]
+    try:
+        watch(target, seed, workers)
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.join()
+
+
+def start_worker(target: Target, seed: int, units: range, executions: int) -> Worker:
+    place = FORK.RawArray(ctypes.c_int64, 2)
+    process = FORK.Process(target=work, args=(target, seed, units, executions, place))
+    process.start()
+    return Worker(process, place)
+
+
+def work(target: Target, seed: int, units: range, executions: int, place: Any) -> None:
+    """Run the units' inputs; the first that is a finding ends the process."""
+    for unit in units:
+        place[0] = unit
+        rng = unit_generator(target, seed, unit)
+        for index in range(min(UNIT, executions - unit * UNIT)):
+            place[1] = index
+            target.check(target.draw(rng))
+
+
+def unit_generator(target: Target, seed: int, unit: int) -> Random:
+    return Random(f"{target.name} {seed} {unit}")
+
+
+def input_at(target: Target, seed: int, place: Sequence[int]) -> bytes:
+    """The input a worker was at."""
+    rng = unit_generator(target, seed, place[0])
+    for _ in range(place[1]):
+        target.draw(rng)
+    return target.draw(rng)
+
+
+def watch(target: Target, seed: int, workers: list[Worker]) -> None:
+    """Wait for all workers; FindingError when one dies or hangs."""
+    moved = {worker.process.pid: time.monotonic() for worker in workers}
+    places: dict[int | None, list[int]] = {}
+    running = workers
+    while running:
+        sentinels = [worker.process.sentinel for worker in running]
+        multiprocessing.connection.wait(sentinels, timeout=5.0)
+        for worker in running:
+            pid, place = worker.process.pid, list(worker.place)
+            if worker.process.exitcode not in (None, 0):
+                code = worker.process.exitcode
+                report(target, seed, place, f"ended the process with {code}")
+            if places.get(pid) != place:
+                places[pid], moved[pid] = place, time.monotonic()
+            elif time.monotonic() - moved[pid] > HANG and worker.process.is_alive():
+                report(target, seed, place, f"took more than {HANG:.0f} s")
+        running = [worker for worker in running if worker.process.exitcode is None]
+
+
+def report(target: Target, seed: int, place: Sequence[int], what: str) -> None:
+    data = input_at(target, seed, place)
+    raise FindingError(
+        f"{target.name}: seed {seed}, an input of {len(data)} bytes {what}; again:\n"
+        f"  python -m tests.fuzz {target.name} --input {data.hex()}"
+    )
