@@ -49,7 +49,7 @@ SCALES: Final = {
         subscribers=(*matching.SIZES, matching.LARGEST),
         work=links.Work(dials=20, pings=100, streams=2000),
         idle=(400, 5000),
-        clients=(100, 1000, 5000),
+        clients=(100, 1000, 5000, 10_000),
         heavy_rounds=5,
     ),
     "normal": Scale(rounds=5),
@@ -197,13 +197,14 @@ def _links(scale: Scale, outside: Outside) -> Iterator[Job]:
 def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
     servers = [*sockets.own_servers(), *outside.servers()]
     for clients in scale.clients:
+        # Where one turn has many messages, fewer turns will do.
         measure = partial(
             sockets.measure,
             servers,
             clients,
             rounds=scale.heavy_rounds,
-            turns=scale.turns,
-            paced=scale.paced,
+            turns=max(2, min(scale.turns, 16_000 // clients)),
+            paced=max(4, min(scale.paced, 20_000 // clients)),
         )
         title = f"{len(servers)} servers, {clients:,} clients"
         yield Job("sockets", title, partial(_saying, measure))
