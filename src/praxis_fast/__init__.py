@@ -19,6 +19,8 @@ _HOMES = {
     "PrivateKey": "praxis_fast.p2p",
     "PeerID": "praxis_fast.p2p",
     "Stream": "praxis_fast.p2p",
+    "EventStream": "praxis_fast.client.stream",
+    "AgentRegistry": "praxis_fast.client.registry",
     "verify_webhook": "praxis_fast.events.signing",
 }
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from praxis_fast.agent.agent import Agent as Agent
     from praxis_fast.agent.config import AgentConfig as AgentConfig
     from praxis_fast.agent.tools import tool as tool
+    from praxis_fast.client.registry import AgentRegistry as AgentRegistry
+    from praxis_fast.client.stream import EventStream as EventStream
     from praxis_fast.events.bus import EventBus as EventBus
     from praxis_fast.events.event import Event as Event
     from praxis_fast.events.event import EventFilter as EventFilter

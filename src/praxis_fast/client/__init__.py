@@ -18,6 +18,9 @@ _HOMES = {
     "Reset": "praxis_fast.client.items",
     "Snapshot": "praxis_fast.client.items",
     "Item": "praxis_fast.client.items",
+    "AgentRegistry": "praxis_fast.client.registry",
+    "AgentEntry": "praxis_fast.client.agent_entry",
+    "AgentStatus": "praxis_fast.client.agent_entry",
     "Backoff": "praxis_fast.client.backoff",
 }
 
@@ -26,6 +29,8 @@ __all__ = list(_HOMES)
 if TYPE_CHECKING:
     from praxis_fast.client.address import DEFAULT_URL as DEFAULT_URL
     from praxis_fast.client.address import websocket_url as websocket_url
+    from praxis_fast.client.agent_entry import AgentEntry as AgentEntry
+    from praxis_fast.client.agent_entry import AgentStatus as AgentStatus
     from praxis_fast.client.backoff import Backoff as Backoff
     from praxis_fast.client.blocking import Client as Client
     from praxis_fast.client.blocking import is_event as is_event
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from praxis_fast.client.items import Reset as Reset
     from praxis_fast.client.items import Snapshot as Snapshot
     from praxis_fast.client.items import StreamedEvent as StreamedEvent
+    from praxis_fast.client.registry import AgentRegistry as AgentRegistry
     from praxis_fast.client.stream import EventStream as EventStream
 
 
