@@ -12,7 +12,7 @@ SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leak
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	../../$(BIN)/python
 
-.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz clean
+.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -69,6 +69,9 @@ sanitize: build ## the core's tests under address and undefined-behaviour saniti
 
 fuzz: build ## every parser on random inputs, the twins compared (ARGS="--executions 10000")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+kill: build ## kill -9 the outbox 1,000 times amid its work (KILL_CYCLES=100 for fewer)
+	@KILL_CYCLES=$${KILL_CYCLES:-1000} $(BIN)/python -m pytest -q tests/events/test_kill.py $(ARGS)
 
 clean: ## remove everything the build made
 	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c
