@@ -114,7 +114,7 @@ async def test_hk_6_receiver_s_set_covers_the_acked_set(
         acked |= set(told)
         first += COUNT
     process, _ = await live(path, receiver.url, first, 0, 0)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(120 + 2 * CYCLES):
         while not acked <= receiver.ids:
             await asyncio.sleep(0.01)
     await kill(process)
