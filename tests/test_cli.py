@@ -326,6 +326,10 @@ async def test_events_follows_an_agent_that_comes_back(cli: Programs) -> None:
     again = await cli.agent("--http-port", port)
     while await called(cli, events, again.url) is None:
         pass
+    # A new life of the agent: what it did before we were back nobody can tell.
+    while (told := await events.process.stderr.readline()).startswith(b"connection"):
+        pass
+    assert told.startswith(b"reset, events since ")
     events.send(signal.SIGINT)
     assert stopped_well(await events.end())
 

@@ -15,7 +15,7 @@ from praxis_fast import __version__
 from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
     from praxis_fast.agent.config import Loaded
     from praxis_fast.client import Client
@@ -160,37 +160,53 @@ def events(
     url: str, token: str | None, follow: bool, types: tuple[str, ...], as_json: bool
 ) -> None:
     """Print the present peers, and with --follow every event as it happens."""
-    import json
-
-    from praxis_fast.agent.event_line import event_line
-
-    client = _client(url, token)
-    wanted = types or ("*",)
-    told = (
-        _events_again(client, wanted) if follow else client.events(wanted, follow=False)
-    )
+    client, wanted = _client(url, token), types or ("*",)
     try:
-        for message in told:
-            click.echo(json.dumps(message) if as_json else event_line(message))
+        if follow:
+            _follow(client.url, token, wanted, as_json=as_json)
+        else:
+            for message in client.events(wanted, follow=False):
+                _print_event(message, as_json=as_json)
     except KeyboardInterrupt:
         # The only way to end it: nothing went wrong.
         raise SystemExit(0) from None
 
 
-def _events_again(client: Client, types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The agent's events, also after it went away and came back."""
-    import time
+def _follow(
+    url: str, token: str | None, types: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Print events for ever, also after the agent went away and came back."""
+    import asyncio
 
-    from praxis_fast.errors import NetworkError
+    from praxis_fast.client import EventStream, Snapshot, StreamedEvent
+    from praxis_fast.client.loss_line import loss_line
 
-    yield from client.events(types)
-    while True:
-        click.echo("connection lost, trying again", err=True)
-        try:
-            time.sleep(1)
-            yield from client.events(types)
-        except NetworkError:
-            continue
+    def say_lost(error: Exception) -> None:
+        click.echo(f"connection lost, trying again ({error})", err=True)
+
+    async def follow() -> None:
+        stream = EventStream(
+            url, types=types, token=token, snapshot=True, on_lost=say_lost
+        )
+        async with stream:
+            async for item in stream:
+                if isinstance(item, StreamedEvent):
+                    _print_event(item.message, as_json=as_json)
+                elif isinstance(item, Snapshot):
+                    for event in item.events:
+                        _print_event(event.message, as_json=as_json)
+                else:
+                    click.echo(loss_line(item), err=True)
+
+    asyncio.run(follow())
+
+
+def _print_event(message: Mapping[str, Any], *, as_json: bool) -> None:
+    import json
+
+    from praxis_fast.agent.event_line import event_line
+
+    click.echo(json.dumps(message) if as_json else event_line(message))
 
 
 @main.command()

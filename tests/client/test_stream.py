@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from praxis_fast.errors import (
     UsageError,
     WrongServerError,
 )
+from praxis_fast.events.event import EventFilter
 from tests.client.conftest import Place, quick, soon
 
 if TYPE_CHECKING:
@@ -88,35 +90,59 @@ async def test_no_present_peers_are_an_empty_snapshot(place: Place) -> None:
         assert await soon(anext(events)) == Snapshot(())
 
 
-@pytest.mark.parametrize("how", ["cut", "restart"])
-async def test_a_lost_connection_is_had_again(place: Place, how: str) -> None:
+async def test_ws_9_a_broken_connection_loses_and_repeats_nothing(
+    place: Place,
+) -> None:
+    random = Random(7)
     lost: list[NetworkError] = []
+    count = 2000
+
+    async def publish() -> None:
+        for number in range(count):
+            place.bus.publish(random.choice(["x.y", "other"]), {"n": number})
+            if random.random() < 0.01:
+                place.cut()
+            if random.random() < 0.2:
+                await asyncio.sleep(0.001 * random.random())
+        place.bus.publish("x.last")
+
+    published = EventFilter(event_types={"x.*"})
+    expected: list[int] = []
+    handle = place.bus.add_sink(
+        lambda told: expected.append(told.seq) if published.matches(told) else None
+    )
     async with stream(place, on_lost=lost.append) as events:
-        place.bus.publish("x.y", {"n": 1})
-        first = await event(events)
-        if how == "cut":
-            place.cut()
-        else:
-            await place.restart()
-        place.bus.publish("x.y", {"n": 2})
-        told = []
-        while not told or told[-1].type != "x.last":
-            if events.is_following:
-                place.bus.publish("x.last")
-            try:
-                async with asyncio.timeout(0.05):
-                    told.append(await anext(events))
-            except TimeoutError:
-                pass
+        publishing = asyncio.create_task(publish())
+        seen = [await event(events)]
+        while seen[-1].type != "x.last":
+            seen.append(await event(events))
+        await publishing
+    handle.close()
     assert lost
-    assert first.payload == {"n": 1}
-    numbers = [item.seq for item in told if isinstance(item, StreamedEvent)]
-    assert numbers == sorted(set(numbers))
-    # Either nothing is missing, or a reset says that something may be.
-    if not isinstance(told[0], Reset):
-        assert numbers[0] == 2
-    else:
-        assert told[0].since == "e1-1"
+    assert [told.seq for told in seen] == expected
+
+
+async def test_what_happens_while_away_is_had_later(place: Place) -> None:
+    async with stream(place, snapshot=True, types=("agent.*",)) as events:
+        assert isinstance(await soon(anext(events)), Snapshot)
+        # No event was seen yet: the position is that of the subscription.
+        assert events.position == "e1-0"
+        place.cut()
+        place.bus.publish("agent.connected", {"id": "P"})
+        assert (await event(events)).payload == {"id": "P"}
+
+
+async def test_ws_9_what_the_agent_has_no_more_is_a_reset(place: Place) -> None:
+    async with stream(place) as events:
+        place.bus.publish("x.y", {"n": 1})
+        await event(events)
+        await place.stop()
+        place.bus.publish("x.y", {"n": 2})
+        await place.start()
+        reset = await soon(anext(events))
+        assert reset == Reset("evicted", "e1-1")
+        place.bus.publish("x.y", {"n": 3})
+        assert (await event(events)).payload == {"n": 3}
 
 
 async def test_another_epoch_is_a_reset(place: Place) -> None:
@@ -140,13 +166,9 @@ async def test_an_earlier_position_is_gone_on_from(place: Place) -> None:
     assert position == "e1-1"
     place.bus.publish("x.y", {"n": 2})
     async with stream(place, since=position) as events:
-        place.bus.publish("x.y", {"n": 3})
-        item = await soon(anext(events))
-        if isinstance(item, Reset):
-            assert item.since == position
-        else:
-            assert item.seq == 2
-        assert (await event(events)).payload == {"n": 3}
+        assert (await event(events)).payload == {"n": 2}
+    async with stream(place, since="e0-1") as events:
+        assert await soon(anext(events)) == Reset("epoch", "e0-1")
 
 
 async def test_own_types_are_asked_for_again_before_they_are_known(
