@@ -12,6 +12,7 @@ from starlette.routing import Route
 from praxis_fast.api.access import Access
 from praxis_fast.api.delivery import delivery_routes
 from praxis_fast.api.http import AgentRoutes
+from praxis_fast.api.metrics import MetricsRoutes
 from praxis_fast.api.responses import (
     HTTPError,
     error_response,
@@ -77,6 +78,7 @@ def make_app(
     routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
     if gateway is not None:
         routes += [Route(path, gateway.streams, methods=["GET"]) for path in PATHS]
+        routes += MetricsRoutes(agent, gateway).routes()
     app = Starlette(
         routes=routes,
         exception_handlers={

@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
+from praxis_fast.api.counters import Counters
 from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
 from praxis_fast.core import Fanout, Matcher, send_all
 
@@ -85,6 +86,8 @@ class Broadcast:
     ) -> None:
         # What is encoded in an event's place: the journal has its data encoded.
         self._sealed = sealed or _as_it_is
+        self.counters = Counters()
+        self._scheduled_at = 0.0
         self._clock = clock
         self._limits = limits
         self._loop = loop
@@ -92,6 +95,11 @@ class Broadcast:
         self._is_scheduled = False
         self._receivers: set[Receiver] = set()
         self._sink = bus.add_sink(self._on_event)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes queued and not yet handed out; frames many wait for count once."""
+        return sum(channel.fanout.pending_bytes for channel in self._channels)
 
     def close(self) -> None:
         """Take no more events off the bus."""
@@ -153,19 +161,23 @@ class Broadcast:
                     channel.pack,
                 )
                 channel.fanout.publish(frame, groups, event.seq)
+                self.counters.queued += sum([len(group.keys) for group in groups])
                 self._schedule()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
+            self._scheduled_at = self._clock()
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._is_scheduled = False
+        begun = self._scheduled_at
         until = self._clock() + SLICE_SECONDS
         for channel in self._channels:
             if channel.fanout.has_pending:
                 self._flush_slice(channel, until)
+        self.counters.turns.observe(self._clock() - begun)
 
     def _flush_slice(self, channel: Channel, until: float) -> None:
         for _ in range(0, SLICE, STRIDE):
@@ -187,10 +199,10 @@ class Broadcast:
             self._leave_rest(receiver, data, size)
         self._expel(channel)
 
-    @staticmethod
-    def _tell_gaps(receiver: Receiver, data: bytes) -> bytes:
+    def _tell_gaps(self, receiver: Receiver, data: bytes) -> bytes:
         channel = receiver.channel
         gaps = channel.fanout.gaps(receiver)
+        self.counters.dropped += sum(dropped for _, _, dropped in gaps)
         return b"".join(gap_frame(*gap, pack=channel.pack) for gap in gaps) + data
 
     @staticmethod
@@ -208,6 +220,7 @@ class Broadcast:
         for receiver, last_seq in expelled:
             self._receivers.discard(receiver)
             channel.matcher.discard(receiver)
+            self.counters.expelled += 1
             receiver.expel(last_seq)
 
 

@@ -27,6 +27,7 @@ from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.journal import Journal
+from praxis_fast.events.tally import Tally
 from praxis_fast.events.types import DEFAULT_TYPES
 from praxis_fast.limits import Limits
 
@@ -80,6 +81,7 @@ class EventGateway:
         self._peers = peers
         self._plain = Channel(plain_shape)
         self._aliased = Channel(enriched_shape(version))
+        self.tally = Tally(bus)
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch))
         # Made before the broadcast, so that each event reaches it right before.
         self.journal = Journal(
@@ -120,6 +122,16 @@ class EventGateway:
     def clients(self) -> int:
         """Clients that get events."""
         return len(self._members) + len(self.streams)
+
+    @property
+    def sockets(self) -> int:
+        """Clients that get events over WebSocket."""
+        return len(self._members)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait for clients which do not keep up."""
+        return self.broadcast.pending_bytes
 
     @property
     def is_full(self) -> bool:
@@ -256,6 +268,7 @@ class EventGateway:
             await asyncio.gather(ending, return_exceptions=True)
         self.broadcast.close()
         self.journal.close()
+        self.tally.close()
 
     # inside
 

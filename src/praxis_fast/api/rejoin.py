@@ -10,9 +10,18 @@ if TYPE_CHECKING:
     import asyncio
 
     from praxis_fast.api.broadcast import Broadcast
+    from praxis_fast.api.counters import Counters
     from praxis_fast.api.event_socket import EventSocket
     from praxis_fast.events.event import EventFilter
     from praxis_fast.events.journal import Journal
+
+
+def count_rejoin(counters: Counters, replay: Replay) -> None:
+    """Count how a client's wish to go on was answered."""
+    if replay.is_reset:
+        counters.resets += 1
+    else:
+        counters.resumed += 1
 
 
 class Rejoining:
@@ -47,6 +56,7 @@ class Rejoining:
         replay = Replay(self._journal, token, wanted, client.channel, self._max_event)
         self._replays[client] = replay
         client.send(replay.begin())
+        count_rejoin(self._broadcast.counters, replay)
         self._pump(client, replay)
 
     def change(self, client: EventSocket, wanted: EventFilter) -> bool:

@@ -26,7 +26,15 @@ class Replay:
     journal's theory of operation.
     """
 
-    __slots__ = ("_channel", "_journal", "_max_event", "_position", "_token", "wanted")
+    __slots__ = (
+        "_channel",
+        "_journal",
+        "_max_event",
+        "_position",
+        "_token",
+        "is_reset",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -37,6 +45,7 @@ class Replay:
         max_event: int,
     ) -> None:
         self.wanted = wanted
+        self.is_reset = False
         self._journal = journal
         self._token = token
         self._channel = channel
@@ -82,6 +91,7 @@ class Replay:
     def _reset(self, reason: str) -> bytes:
         """Say that there is no continuation; the present is where it goes on."""
         journal = self._journal
+        self.is_reset = True
         self._position = journal.last
         told = {
             "reason": reason,

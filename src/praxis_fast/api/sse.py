@@ -27,6 +27,7 @@ from praxis_fast.api.access import header_values
 from praxis_fast.api.broadcast import NO_FD
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
+from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
 from praxis_fast.api.wanted import wanted_of
@@ -280,6 +281,7 @@ class EventStreams:
         limit = gateway.limits.events.max_event
         replay = Replay(gateway.journal, token, wanted, self._channel, limit)
         data = replay.begin(is_silent=True)
+        count_rejoin(gateway.broadcast.counters, replay)
         while not replay.is_level and not client.is_ending:
             await client.write(data)
             await asyncio.sleep(0)

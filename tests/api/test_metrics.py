@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from praxis_fast.api.counters import BOUNDS, Histogram
+from praxis_fast.events.bus import EventBus
+from praxis_fast.events.tally import MAX_TYPES, OTHER, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from praxis_fast.api.server import HTTPServer
+    from tests.api.conftest import FakeAgent
+
+
+@pytest.fixture
+async def http(server: HTTPServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+        yield client
+
+
+def values(text: str) -> dict[str, float]:
+    """Every sample; labels after the name."""
+    return {
+        "|".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_metrics_are_prometheus_text(
+    agent: FakeAgent, http: httpx.AsyncClient, connect: Callable[..., Any]
+) -> None:
+    client = await connect("/events")
+    for _ in range(3):
+        agent.bus.publish("task.started")
+    await client.receive_many(3)
+    await client.ask("RESUME", {"since": "e9-1"})
+    answer = await http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    told = values(answer.text)
+    assert told["praxis_agent_info|fake|12D3KooWSelf|1.2.3"] == 1
+    assert told["praxis_events_total|task.started"] == 3
+    assert told["praxis_event_enqueued_total"] == 3
+    assert told["praxis_event_dropped_total"] == 0
+    assert told["praxis_event_resets_total"] == 1
+    assert told["praxis_websocket_connections"] == 1
+    assert told["praxis_p2p_connected_peers"] == 1
+    assert told["praxis_journal_events"] == 3
+    name = "praxis_event_processing_duration_seconds"
+    assert told[f"{name}_count"] == told[f"{name}_bucket|+Inf"] == 1
+
+
+async def test_event_metrics_have_the_seeds_keys(
+    agent: FakeAgent, http: httpx.AsyncClient, connect: Callable[..., Any]
+) -> None:
+    clients = [await connect("/events") for _ in range(2)]
+    agent.bus.publish("my.type")
+    await asyncio.gather(*(client.receive() for client in clients))
+    told = (await http.get("/metrics/events")).json()
+    assert told.pop("average_delivery_time") > 0
+    assert told == {
+        "events_generated": 1,
+        "events_delivered": 2,
+        "events_failed": 0,
+        "delivery_success_rate": 100.0,
+    }
+
+
+async def test_stats_tell_the_details(
+    agent: FakeAgent, http: httpx.AsyncClient
+) -> None:
+    agent.bus.publish("my.type")
+    told = (await http.get("/stats")).json()
+    assert told["event_bus"]["by_type"] == {"my.type": 1}
+    assert told["websocket_manager"]["active_connections"] == 0
+    assert told["journal"]["last"] == 1
+    assert told["delivery"]["events_delivered"] == 0
+
+
+def test_histogram_counts_up_to_each_bound() -> None:
+    histogram = Histogram()
+    for value in (0.0001, 0.0002, 99.0):
+        histogram.observe(value)
+    buckets = dict(histogram.buckets())
+    assert list(buckets.values()) == [1, *[2] * (len(BOUNDS) - 1), 3]
+    assert (histogram.count, histogram.mean) == (3, pytest.approx(33.0001))
+
+
+def test_tally_stays_bounded_when_users_make_up_types() -> None:
+    bus = EventBus()
+    tally = Tally(bus)
+    for n in range(MAX_TYPES + 5):
+        bus.publish(f"my.{n}")
+    bus.publish("my.0")
+    assert len(tally.counts) == MAX_TYPES + 1
+    assert (tally.counts[OTHER], tally.counts["my.0"]) == (5, 2)
+    tally.close()
+    bus.publish("my.0")
+    assert tally.counts["my.0"] == 2
