@@ -110,8 +110,9 @@ async def test_loop_gets_its_turn_between_slices(
         broadcast.add(receiver, EventFilter())
     bus.publish("a")
     await asyncio.sleep(0)
-    assert sum(len(receiver.writes) for receiver in receivers) == SLICE
-    await turn()
+    assert 0 < sum(len(receiver.writes) for receiver in receivers) <= SLICE
+    while not all(receiver.writes for receiver in receivers):
+        await turn()
     assert [receiver.told for receiver in receivers] == [[1]] * len(receivers)
 
 

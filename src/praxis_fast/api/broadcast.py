@@ -177,6 +177,9 @@ class Broadcast:
         for channel in self._channels:
             if channel.fanout.has_pending:
                 self._flush_slice(channel, until)
+            else:
+                # Whoever went over its bound may have been the only one waiting.
+                self._expel(channel)
         self.counters.turns.observe(self._clock() - begun)
 
     def _flush_slice(self, channel: Channel, until: float) -> None:
