@@ -237,6 +237,9 @@ class WebSocketLimits:
         10.0
     )
     ping_interval: Annotated[Seconds, Meta(description="s between heartbeats")] = 30.0
+    compression: Annotated[
+        bool, Meta(description="events are compressed for clients that ask for it")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

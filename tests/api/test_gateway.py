@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import websockets
 
+from praxis_fast.api.deflate import deflated_pack
 from praxis_fast.events.types import CATALOGUE
 from praxis_fast.limits import EventLimits, Limits, WebSocketLimits
 from tests.api.conftest import PEER
@@ -456,3 +457,60 @@ async def test_server_that_closes_says_1001_and_leaves_nothing(
         socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
     silent.close()
     await server.close()
+
+
+# compression
+
+
+async def test_ws_3_compression_is_off_unless_switched_on(
+    agent: FakeAgent, connect: Connect
+) -> None:
+    client = await connect("/events", compression="deflate")
+    assert client.socket.protocol.extensions == []
+
+
+async def test_ws_3_compressed_clients_get_what_the_others_get(
+    agent: FakeAgent, serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = await serve(limits=Limits(websocket=WebSocketLimits(compression=True)))
+    clients = [
+        await connect("/events", to=server, compression=compression)
+        for compression in ("deflate", "deflate", None)
+    ]
+    for number in range(20):
+        agent.bus.publish("my.type", {"number": number, "text": "ab" * 100})
+    told = [await client.receive_many(20) for client in clients]
+    assert [message["payload"]["number"] for message in told[0]] == list(range(20))
+    assert told[0] == told[1] == told[2]
+    extensions = [client.socket.protocol.extensions for client in clients]
+    assert [len(found) for found in extensions] == [1, 1, 0]
+
+
+async def test_ws_3_events_are_compressed_once_for_all(
+    agent: FakeAgent,
+    serve: Callable[..., Any],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[bytes] = []
+
+    def count(payload: bytes, seq: int) -> bytes:
+        packed.append(payload)
+        return deflated_pack(payload, seq)
+
+    monkeypatch.setattr("praxis_fast.api.gateway.deflated_pack", count)
+    server = await serve(limits=Limits(websocket=WebSocketLimits(compression=True)))
+    clients = [await connect("/events", to=server) for _ in range(5)]
+    agent.bus.publish("my.type", {"text": "ab" * 100})
+    for client in clients:
+        assert (await client.receive())["type"] == "my.type"
+    assert len(packed) == 1
+
+
+async def test_compressed_client_is_understood(
+    agent: FakeAgent, serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = await serve(limits=Limits(websocket=WebSocketLimits(compression=True)))
+    client = await connect("/ws", to=server, compression="deflate")
+    assert (await client.subscribe("task.started"))["type"] == "chatMessage"
+    assert (await client.ask("PING", id="x" * 500))["correlation_id"] == "x" * 500

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
 
 from praxis_fast.api.inbound import Inbound
 from praxis_fast.limits import WebSocketLimits
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
 LIMITS = WebSocketLimits(max_message=1000, max_fragments=3, control_rate=5.0)
@@ -157,3 +160,124 @@ def test_end_of_the_stream_ends_the_connection() -> None:
     inbound = Inbound(LIMITS)
     inbound.receive_eof()
     assert not inbound.is_open
+
+
+# compressed messages (RFC 7692)
+
+
+def deflated(data: bytes, size: int | None = None) -> list[bytes]:
+    """A compressed message, in fragments of at most this many bytes."""
+    deflater = zlib.compressobj(wbits=-15)
+    packed = (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    step = size or len(packed)
+    parts = [packed[at : at + step] for at in range(0, len(packed), step)]
+    last = len(parts) - 1
+    rsv1 = 0x40
+    return [
+        raw_frame(0 if at else rsv1 | Opcode.TEXT, part, fin=at == last)
+        for at, part in enumerate(parts)
+    ]
+
+
+def test_compressed_messages_are_inflated_each_on_its_own(
+    chunkings: Callable[[bytes], list[list[bytes]]],
+) -> None:
+    message = b"event " * 20
+    stream = b"".join([*deflated(message), text(b"plain"), *deflated(message, 10)])
+    for chunks in chunkings(stream):
+        inbound = Inbound(LIMITS, is_deflated=True)
+        messages = [m for chunk in chunks for m in inbound.receive_data(chunk)]
+        assert messages == [message.decode(), "plain", message.decode()]
+
+
+def test_ws_3_compression_bomb_is_refused() -> None:
+    inbound = Inbound(LIMITS, is_deflated=True)
+    bomb = b"".join(deflated(bytes(500_000)))
+    assert len(bomb) < LIMITS.max_message
+    assert inbound.receive_data(bomb) == []
+    assert close_sent(inbound) == Close(1009, "message of over 1000 bytes, inflated")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1\x81\0\0\0\0\xff",  # no deflate stream
+        b"\x01\x80\0\0\0\0\xc0\x80\0\0\0\0",  # RSV1 on a continuation
+        b"\xc9\x80\0\0\0\0",  # compressed ping
+    ],
+)
+def test_ws_1_4_wrong_compression_ends_the_connection(data: bytes) -> None:
+    inbound = Inbound(LIMITS, is_deflated=True)
+    assert inbound.receive_data(data) == []
+    assert close_sent(inbound).code == 1002
+
+
+# beside the `websockets` library
+
+
+def oracle(stream: bytes) -> tuple[list[Any], int | None, bytes]:
+    """Messages, close code sent and pongs, as the library has them."""
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=LIMITS.max_message)
+    protocol.receive_data(stream)
+    messages: list[Any] = []
+    parts: list[bytes] = []
+    kind = Opcode.TEXT
+    for found in protocol.events_received():
+        assert isinstance(found, Frame)
+        if found.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            continue
+        if found.opcode is not Opcode.CONT:
+            parts, kind = [], found.opcode
+        parts.append(bytes(found.data))
+        if found.fin:
+            data = b"".join(parts)
+            messages.append(data.decode() if kind is Opcode.TEXT else data)
+    sent = b"".join(protocol.data_to_send())
+    code = protocol.close_sent.code if protocol.close_sent else None
+    return messages, code, sent
+
+
+def test_ws_1_4_same_verdict_as_the_library(seed: random.Random) -> None:
+    limits = WebSocketLimits(
+        max_message=LIMITS.max_message, max_fragments=1000, control_rate=1000.0
+    )
+    for _ in range(3000):
+        stream = bytearray(b"".join(random_frame(seed) for _ in range(4)))
+        if seed.random() < 0.5:
+            # Headers only: bodies are masked, so that any change keeps them random.
+            stream[0] ^= 1 << seed.randrange(8)
+        try:
+            messages, code, _ = oracle(bytes(stream))
+        except UnicodeDecodeError:
+            continue
+        inbound = Inbound(limits)
+        assert inbound.receive_data(bytes(stream)) == messages
+        sent = inbound.data_to_send()
+        assert inbound.is_open == (code is None)
+        if code not in (None, 1005):
+            # A control frame of 1,200 bytes is wrong in two ways.
+            codes = {code, 1002} if code == 1009 else {code}
+            assert Close.parse(sent[sent.rindex(b"\x88") + 2 :]).code in codes
+
+
+def random_frame(rng: random.Random) -> bytes:
+    opcode = rng.choice([*(Opcode.TEXT, Opcode.CONT, Opcode.BINARY) * 3, *Opcode])
+    size = rng.choice([0, 1, 5, 125, 126, 300, 1200])
+    if opcode in (Opcode.PING, Opcode.PONG):
+        size = min(size, rng.choice([125, 130]))
+    data = b"a" * size
+    if opcode is Opcode.CLOSE:
+        data = rng.choice(
+            [b"", b"a", struct.pack("!H", rng.choice([1000, 1006, 3000]))]
+        )
+    fin = rng.random() < 0.7
+    return raw_frame(opcode, data, fin=fin)
+
+
+def raw_frame(first: int, data: bytes, *, fin: bool) -> bytes:
+    """A masked frame that need not be allowed."""
+    size = len(data)
+    head = bytes([(0x80 if fin else 0) | first])
+    head += bytes([0x80 | size]) if size < 126 else struct.pack("!BH", 0xFE, size)
+    mask = b"\x01\x02\x03\x04"
+    return head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data))

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from praxis_fast.api.broadcast import Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
+from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
@@ -82,6 +83,13 @@ class EventGateway:
         self._plain = Channel(plain_shape)
         self._aliased = Channel(enriched_shape(version))
         self.tally = Tally(bus)
+        # The same for clients that agreed to compression.
+        self._deflated: dict[Channel, Channel] = {}
+        if self.limits.websocket.compression:
+            self._deflated = {
+                channel: Channel(channel.shape, deflated_pack)
+                for channel in (self._plain, self._aliased)
+            }
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch))
         # Made before the broadcast, so that each event reaches it right before.
         self.journal = Journal(
@@ -89,7 +97,7 @@ class EventGateway:
         )
         self.broadcast = Broadcast(
             bus,
-            (self._plain, self._aliased, sse),
+            (self._plain, self._aliased, sse, *self._deflated.values()),
             self.limits.events,
             self.loop,
             sealed=self.journal.sealed,
@@ -147,6 +155,11 @@ class EventGateway:
         """The WebSocket paths that are ours."""
         return self._doors
 
+    @property
+    def extensions(self) -> list[SharedDeflateFactory]:
+        """What a handshake may agree to."""
+        return [SharedDeflateFactory()] if self._deflated else []
+
     def now(self) -> float:
         """The monotonic time of the loop."""
         return self.loop.time()
@@ -160,12 +173,16 @@ class EventGateway:
         on_lost: Callable[[], None],
         policy: Policy = "drop_oldest",
         query: str = "",
+        *,
+        is_deflated: bool = False,
     ) -> EventSocket:
         """Take over a connection right after its handshake.
 
         `query` may have `since` and conditions, as those of the SSE streams.
         """
         channel, welcome, types = self._doors[path]
+        if is_deflated:
+            channel = self._deflated[channel]
         now = self.now()
         asked = parse_qs(query)
         fault = ""
@@ -181,7 +198,7 @@ class EventGateway:
             limits=self.limits.json,
             wanted=wanted,
         )
-        inbound = Inbound(self.limits.websocket, now)
+        inbound = Inbound(self.limits.websocket, now, is_deflated=is_deflated)
         client = EventSocket(
             self, transport, channel, policy, conversation, inbound, now
         )

@@ -183,16 +183,16 @@ class Inbound:
             if size > _MAX_CONTROL:
                 raise ViolationError(1002, "control frame too long")
             return
-        allowed = _RSV1 if self._is_deflated and opcode != _CONT else 0
-        if first & _RSV & ~allowed:
-            raise ViolationError(1002, "reserved bits must be 0")
-        if (opcode == _CONT) != (self._parts is not None):
-            raise ViolationError(1002, "fragments out of order")
         total = self._size + size
         if total > self._limits.max_message:
             raise ViolationError(
                 1009, f"message of {total} bytes, limit {self._limits.max_message}"
             )
+        allowed = _RSV1 if self._is_deflated and opcode != _CONT else 0
+        if first & _RSV & ~allowed:
+            raise ViolationError(1002, "reserved bits must be 0")
+        if (opcode == _CONT) != (self._parts is not None):
+            raise ViolationError(1002, "fragments out of order")
 
     def _receive_frame(
         self, first: int, data: bytes, now: float, messages: list[str | bytes]
@@ -221,6 +221,8 @@ class Inbound:
             raise ViolationError(1002, str(error)) from None
         except UnicodeDecodeError as error:
             raise ViolationError(1007, _utf8_fault(error)) from None
+        if self._parts is not None:
+            raise ViolationError(1002, "message not finished")
         if self._state == _OPEN:
             self._out += _close_frame(data)
         self._end()

@@ -53,6 +53,10 @@ class Wanted:
         )
 
 
+# One for all: an empty set takes as much memory as a small one.
+_NO_TAGS: frozenset[TagRule] = frozenset()
+
+
 def wanted_of(
     query: Mapping[str, Sequence[str]],
     *,
@@ -78,7 +82,7 @@ def wanted_of(
         tasks=_listed(query, _TASKS),
         peers=_listed(query, _PEERS),
         sources=_listed(query, _SOURCES),
-        tags=frozenset(_tag(text) for text in _listed(query, _TAGS) or ()),
+        tags=frozenset(_tag(text) for text in _listed(query, _TAGS) or ()) or _NO_TAGS,
         min_priority=min(map(Priority.parse, priorities)) if priorities else None,
     )
     return wanted, rejected

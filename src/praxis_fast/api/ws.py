@@ -115,7 +115,7 @@ class Protocol(asyncio.Protocol):
         self, gateway: EventGateway, data: bytes, path: str, query: str
     ) -> None:
         assert self._transport is not None
-        handshake = ServerProtocol(logger=QUIET_LOGGER)
+        handshake = ServerProtocol(extensions=gateway.extensions, logger=QUIET_LOGGER)
         handshake.receive_data(data)
         accepted = False
         for request in handshake.events_received():
@@ -127,7 +127,7 @@ class Protocol(asyncio.Protocol):
         if not accepted:
             self._transport.close()
             return
-        self._enter(gateway, path, query)
+        self._enter(gateway, path, query, is_deflated=bool(handshake.extensions))
 
     def _answer(
         self,
@@ -156,13 +156,20 @@ class Protocol(asyncio.Protocol):
         handshake.send_response(response)
         return response.status_code == 101
 
-    def _enter(self, gateway: EventGateway, path: str, query: str) -> None:
+    def _enter(
+        self, gateway: EventGateway, path: str, query: str, *, is_deflated: bool
+    ) -> None:
         assert self._transport is not None
         asked = parse_qs(query).get("policy", [""])[-1]
         policy = cast("Policy", asked if asked in POLICIES else "drop_oldest")
         connections = cast("set[Any]", self._server_state.connections)
         client = gateway.enter(
-            path, self._transport, lambda: connections.discard(client), policy, query
+            path,
+            self._transport,
+            lambda: connections.discard(client),
+            policy,
+            query,
+            is_deflated=is_deflated,
         )
         connections.add(client)
         self._next = client
