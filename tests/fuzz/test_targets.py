@@ -18,6 +18,8 @@ from tests.fuzz.targets import TARGETS
 FOUND = [
     # An IPv6 zone that `ipaddress` does not know made `is_loopback` raise.
     ("multiaddr", b"/ip6zone/%eth0/ip6/::1/tcp/1".hex()),
+    # As did an IPv4 address behind a zone.
+    ("multiaddr", b"/ip6zone/eth0/ip4/127.0.0.1/tcp/1".hex()),
     # Bad text with a bad frame behind it in one piece got no close frame.
     ("websocket", "8181" + "00000000" + "ff" + "8101" + "78"),
     # The plain fan-out went on coalescing after its last gap was told.

@@ -133,6 +133,7 @@ def test_peer_is_put_behind_replaced_and_taken_off() -> None:
         ("/ip6/::/tcp/1", False, True),
         ("/ip6zone/eth0/ip6/fe80::1/tcp/1", False, False),
         ("/ip6zone/%eth0/ip6/::1/tcp/1", True, False),
+        ("/ip6zone/eth0/ip4/127.0.0.1/tcp/1", True, False),
         ("/ip4/192.0.2.1/tcp/1", False, False),
         ("/dns4/localhost/tcp/1", False, False),
     ],

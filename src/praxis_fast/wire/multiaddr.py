@@ -149,7 +149,7 @@ class Multiaddr:
             if name == "ip6zone":
                 zone = f"%{text}"
             elif name in _HOSTS:
-                return name, text + zone
+                return name, text + zone if name == "ip6" else text
         return "", ""
 
     @property
