@@ -94,8 +94,10 @@ class RawPeer:
 
     async def hear(self, wanted: bytes) -> None:
         """Read until these bytes came."""
+        start = 0
         async with asyncio.timeout(PATIENCE):
-            while wanted not in self.heard:
+            while self.heard.find(wanted, start) < 0:
+                start = max(0, len(self.heard) - len(wanted))
                 assert await self._read(), f"ended without {wanted!r}"
 
     async def may_send(self, stream_id: int, size: int) -> None:
