@@ -23,8 +23,10 @@ from praxis_fast.agent.peers import Peers
 from praxis_fast.agent.tasks import Tasks
 from praxis_fast.agent.tool_protocol import TOOL_PROTOCOL
 from praxis_fast.agent.tools import ToolBox
+from praxis_fast.agent.watch import log_event, tell_performance
 from praxis_fast.errors import UsageError
 from praxis_fast.events.bus import EventBus
+from praxis_fast.events.priority import Priority
 from praxis_fast.events.redact import Redactor
 from praxis_fast.p2p.discovery import Discovery
 from praxis_fast.p2p.host import Host
@@ -57,6 +59,7 @@ class Agent:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config or AgentConfig()
+        self._clock = clock
         limits, p2p = self.config.limits, self.config.p2p
         masking = self.config.masking
         allowed = frozenset(PeerID.parse(text) for text in p2p.allow)
@@ -67,6 +70,8 @@ class Agent:
             wall_clock=wall_clock,
             redactor=Redactor(masking.names, masking.patterns),
         )
+        if self.config.events.debug:
+            self.bus.add_sink(log_event)
         self.tools = ToolBox(tuple(tools), limits=limits.tools, clock=clock)
         self.host = Host(_key(self.config), listen=_listen(self.config), limits=limits)
         self.discovery = Discovery(
@@ -193,11 +198,18 @@ class Agent:
         parts.push_async_callback(self.host.close)
         await self.host.start()
         parts.push_async_callback(self._tasks.close)
+        if self.config.events.performance:
+            self._tasks.spawn(self._tell_performance(), "performance events")
         await self._start_http(parts)
         parts.push_async_callback(self.discovery.close)
         await self.discovery.start()
         if (fault := self.discovery.mdns_error) is not None:
             self._faults.report("mdns", "no_multicast", str(fault), severity="warning")
+
+    async def _tell_performance(self) -> None:
+        interval = self.config.events.performance_interval
+        name, clock = self.config.name, self._clock
+        await tell_performance(name, self.bus, self.peers, interval, clock)
 
     async def _start_http(self, parts: AsyncExitStack) -> None:
         http = self.config.http
@@ -215,6 +227,7 @@ class Agent:
             insecure_http=http.insecure,
             allowed_hosts=http.allowed_hosts,
             allowed_origins=http.allowed_origins,
+            min_priority=Priority.parse(self.config.events.filter_level),
         )
         parts.push_async_callback(server.close)
         await server.start()

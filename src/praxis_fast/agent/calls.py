@@ -99,7 +99,9 @@ class Calls:
             error = _as_message(raised)
             raise
         finally:
-            told |= {
+            # Another mapping: the first belongs to the event that was published.
+            told = {
+                **told,
                 "engine": "python",
                 "success": error is None,
                 "duration": time.perf_counter() - begun,

@@ -149,6 +149,25 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventsConfig:
+    """Which events are told, and how loudly."""
+
+    filter_level: Annotated[
+        Literal["low", "normal", "high", "critical"],
+        Meta(description="streams carry no event below this priority"),
+    ] = "low"
+    performance: Annotated[
+        bool, Meta(description="publish service.status with numbers again and again")
+    ] = False
+    performance_interval: Annotated[
+        float, Meta(ge=1, le=86400, description="s between those")
+    ] = 60.0
+    debug: Annotated[
+        bool, Meta(description="log a line EVENT_EMITTED for each event")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class WebhooksConfig:
     """Webhooks: events posted to registered endpoints; needs the extra `webhooks`."""
 
@@ -186,6 +205,7 @@ class Sections:
     http: HTTPConfig = field(default_factory=HTTPConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    events: EventsConfig = field(default_factory=EventsConfig)
     webhooks: WebhooksConfig = field(default_factory=WebhooksConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     limits: Limits = field(default_factory=Limits)
@@ -405,6 +425,7 @@ __all__ = [
     "LATER_SECTIONS",
     "AgentConfig",
     "AuditConfig",
+    "EventsConfig",
     "HTTPConfig",
     "Loaded",
     "LoggingConfig",

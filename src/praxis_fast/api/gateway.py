@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -28,6 +29,7 @@ from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.journal import Journal
+from praxis_fast.events.priority import Priority
 from praxis_fast.events.tally import Tally
 from praxis_fast.events.types import DEFAULT_TYPES
 from praxis_fast.limits import Limits
@@ -61,7 +63,7 @@ class EventGateway:
     """Holds the clients of the event streams; belongs to one running loop.
 
     `peers` gives the payloads of the present peers for snapshots, `version` is the
-    agent's as events tell it.
+    agent's as events tell it; below `min_priority` nobody gets an event.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class EventGateway:
         max_clients: int | None = None,
         peers: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
         version: str = "",
+        min_priority: Priority = Priority.LOW,
     ) -> None:
+        self._min_priority = min_priority
         self.bus = bus
         self.access = access
         self.limits = limits or Limits()
@@ -82,7 +86,6 @@ class EventGateway:
         self._peers = peers
         self._plain = Channel(plain_shape)
         self._aliased = Channel(enriched_shape(version))
-        self.tally = Tally(bus)
         # The same for clients that agreed to compression.
         self._deflated: dict[Channel, Channel] = {}
         if self.limits.websocket.compression:
@@ -90,6 +93,7 @@ class EventGateway:
                 channel: Channel(channel.shape, deflated_pack)
                 for channel in (self._plain, self._aliased)
             }
+        self.tally = Tally(bus)
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch))
         # Made before the broadcast, so that each event reaches it right before.
         self.journal = Journal(
@@ -148,6 +152,9 @@ class EventGateway:
 
     def filter(self, wanted: Wanted) -> EventFilter:
         """What a client gets of that which it wants."""
+        level = self._min_priority
+        if level and (wanted.min_priority or Priority.LOW) < level:
+            wanted = replace(wanted, min_priority=level)
         return wanted.to_filter(self.access.role())
 
     @property

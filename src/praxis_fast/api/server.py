@@ -17,6 +17,7 @@ from praxis_fast.api.gateway import EventGateway
 from praxis_fast.api.http_protocol import make_http_protocol
 from praxis_fast.api.ws import Protocol
 from praxis_fast.errors import ConfigError, NetworkError
+from praxis_fast.events.priority import Priority
 from praxis_fast.limits import Limits
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class HTTPServer:
         insecure_http: bool = False,
         allowed_hosts: Iterable[str] = (),
         allowed_origins: Iterable[str] = (),
+        min_priority: Priority = Priority.LOW,
     ) -> None:
+        self._min_priority = min_priority
         if token is None and not insecure_http and not is_loopback(host):
             raise ConfigError(
                 f"{host} can be reached by other machines; "
@@ -117,6 +120,7 @@ class HTTPServer:
             max_clients=max_clients(self._limits),
             peers=self._agent.peer_snapshot,
             version=self._agent.card.version,
+            min_priority=self._min_priority,
         )
         self._server = QuietServer(self._config(self._gateway))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -39,6 +39,7 @@ _AGENT: tuple[Row, ...] = (
     ("tool.completed", payloads.ToolPayload, NORMAL, "It ended well."),
     ("tool.failed", payloads.ToolPayload, HIGH, "It ended with an error."),
     ("security_audit", payloads.SecurityPayload, HIGH, "Security is concerned."),
+    ("service.status", payloads.ServicePayload, NORMAL, "How a service does."),
 )
 _BUS: tuple[Row, ...] = (
     ("system.error", payloads.ErrorPayload, HIGH, "Something failed inside."),
@@ -67,7 +68,6 @@ _APPLICATION: tuple[Row, ...] = (
     ("log.stream", payloads.LogPayload, LOW, "A piece of running output."),
     ("system.shutdown", payloads.ShutdownPayload, CRITICAL, "The system goes down."),
     ("config.changed", payloads.ConfigPayload, NORMAL, "A setting changed."),
-    ("service.status", payloads.ServicePayload, NORMAL, "How a service does."),
     ("mcp.tool_registered", payloads.MCPToolPayload, NORMAL, "A tool came."),
     ("mcp.tool_unregistered", payloads.MCPToolPayload, NORMAL, "A tool went."),
     (
