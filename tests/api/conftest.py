@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
     """asyncio everywhere, uvloop too where sockets are written to directly."""
-    if item.path.name == "test_gateway.py":
+    if item.path.name in {"test_gateway.py", "test_direct.py"}:
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 
