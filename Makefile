@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORE := $(wildcard src/praxis_fast/_core/*.pyx src/praxis_fast/_core/*.pxd src/praxis_fast/_core/kernels/*)
 ARGS ?=
 # How much of the fuzzing of the core is done again under sanitizers.
-CORE_TARGETS := splitter yamux yamux-script matcher fanout
+CORE_TARGETS := splitter yamux yamux-alone yamux-script matcher fanout
 SANITIZED ?= 20000
 SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \

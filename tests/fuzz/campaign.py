@@ -31,7 +31,7 @@ class FindingError(Exception):
     """An input for which the law does not hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Worker:
     """A process and where it is: the unit, and the input in it."""
 
@@ -48,7 +48,7 @@ def run_campaign(target: Target, executions: int, seed: int) -> None:
         for first in range(count)
     ]
     try:
-        watch(target, seed, workers)
+        watch(target, seed, list(workers))
     finally:
         for worker in workers:
             worker.process.kill()
@@ -86,22 +86,22 @@ def input_at(target: Target, seed: int, place: Sequence[int]) -> bytes:
 
 def watch(target: Target, seed: int, workers: list[Worker]) -> None:
     """Wait for all workers; FindingError when one dies or hangs."""
-    moved = {worker.process.pid: time.monotonic() for worker in workers}
-    places: dict[int | None, list[int]] = {}
+    moved = {worker: (worker.place[:], time.monotonic()) for worker in workers}
     running = workers
     while running:
-        sentinels = [worker.process.sentinel for worker in running]
-        multiprocessing.connection.wait(sentinels, timeout=5.0)
-        for worker in running:
-            pid, place = worker.process.pid, list(worker.place)
-            if worker.process.exitcode not in (None, 0):
-                code = worker.process.exitcode
+        multiprocessing.connection.wait(
+            [worker.process.sentinel for worker in running], timeout=5.0
+        )
+        for worker in list(running):
+            code, place = worker.process.exitcode, worker.place[:]
+            if code is not None:
+                running.remove(worker)
+            if code:
                 report(target, seed, place, f"ended the process with {code}")
-            if places.get(pid) != place:
-                places[pid], moved[pid] = place, time.monotonic()
-            elif time.monotonic() - moved[pid] > HANG and worker.process.is_alive():
+            if moved[worker][0] != place:
+                moved[worker] = place, time.monotonic()
+            elif code is None and time.monotonic() - moved[worker][1] > HANG:
                 report(target, seed, place, f"took more than {HANG:.0f} s")
-        running = [worker for worker in running if worker.process.exitcode is None]
 
 
 def report(target: Target, seed: int, place: Sequence[int], what: str) -> None:

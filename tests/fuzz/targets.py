@@ -12,11 +12,12 @@ from tests.fuzz.noise import NOISE
 from tests.fuzz.splitter import Splitter
 from tests.fuzz.target import Target
 from tests.fuzz.websocket import WebSocket
-from tests.fuzz.yamux import Yamux, YamuxScript
+from tests.fuzz.yamux import Yamux, YamuxAlone, YamuxScript
 
 ALL: tuple[type[Target], ...] = (
     Splitter,
     Yamux,
+    YamuxAlone,
     YamuxScript,
     MatcherScript,
     FanoutScript,

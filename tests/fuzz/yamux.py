@@ -46,7 +46,7 @@ class Yamux(Target):
         control = below(rng, 256)
         pool = self.pools[control & SERVER]
         frames = bytearray().join(rng.choices(pool, k=1 + below(rng, 12)))
-        if rng.random() < 0.3:
+        if rng.random() < 0.2:
             self.mutator.bend(rng, frames)
         return bytes([control, below(rng, 256)]) + frames
 
@@ -64,6 +64,33 @@ class Yamux(Target):
             assert joined(first) == joined(whole), f"{first}, in one piece {whole}"
 
 
+class YamuxAlone(Yamux):
+    """The compiled session alone, ten times as quick: bounds, and no other error."""
+
+    name = "yamux-alone"
+
+    def check(self, data: bytes) -> None:
+        if len(data) < 2:
+            return
+        session = self.backends[-1].YamuxSession(
+            client=not data[0] & SERVER, limits=LIMITS[data[0] >> LIMIT_BITS & 3]
+        )
+        if data[0] & OPENS:
+            session.open_stream()
+        try:
+            events = session.receive_data(data[2:], 0.25)
+            if data[0] & ANSWERS:
+                answer(session, events, [])
+            is_dead = False
+        except YamuxError:
+            is_dead = True
+        assert session.is_closed >= is_dead
+        size = session.pending_out
+        assert len(session.data_to_send()) == size
+        session.receive_eof()
+        assert (session.num_streams, session.unread, session.pending_out) == (0, 0, 0)
+
+
 def frame(rng: Random, parity: int) -> bytes:
     """A frame of a peer whose ids are of this parity; one in thirty breaks a rule."""
     if rng.random() < 0.03:
@@ -71,7 +98,7 @@ def frame(rng: Random, parity: int) -> bytes:
             below(rng, 6), rng.choice([0, 1, 16, 0x8000]), below(rng, 9), below(rng, 99)
         ).encode(version=below(rng, 2))
     kind = rng.choices([0, 1, 2, 3], [50, 30, 15, 3])[0]
-    flags = rng.choices([0, 1, 2, 4, 8, 5, 9, 3], [30, 40, 6, 10, 8, 3, 2, 1])[0]
+    flags = rng.choices([0, 1, 2, 4, 8, 5, 9, 3], [30, 25, 6, 8, 6, 3, 2, 1])[0]
     if kind > WINDOW:
         return Frame(kind, below(rng, 3), 0, rng.choice([0, 1, 2, 77])).encode()
     stream_id = rng.choices([2, 4, 6, 1 << 31], [50, 25, 12, 1])[0] - parity
