@@ -342,6 +342,23 @@ async def test_prc_1_close_ends_streams_with_where_to_go_on(
     assert await stream.block() is None
 
 
+async def test_prc_1_close_during_a_replay_names_no_event_that_was_not_sent(
+    agent: FakeAgent, serve: Callable[..., Any], listen: Callable[..., Any]
+) -> None:
+    server = await serve()
+    for _ in range(100):
+        agent.bus.publish("my.type", {"text": "x" * 200_000})
+    stream = await listen("/events/stream?since=e1-0", to=server)
+    closing = asyncio.create_task(server.close())
+    seen = "e1-0"
+    while (block := await stream.block()) is not None:
+        seen = block.id or seen
+        last = block.data
+    await closing
+    assert last == {"type": "closing", "payload": {"reason": "going away"}}
+    assert seen != "e1-100"
+
+
 async def test_streaming_sse_begins_like_the_reference_s(
     agent: FakeAgent, listen: Callable[..., Any]
 ) -> None:

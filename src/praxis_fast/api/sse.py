@@ -199,9 +199,11 @@ class EventStreams:
     async def close(self) -> None:
         """End every stream with a last event that tells where to go on."""
         for client in list(self._clients):
-            is_level = client.is_idle
+            was_idle = client.is_idle
             self._gateway.broadcast.flush_all()
-            self._gateway.broadcast.remove(client)
+            # Whoever still reads the past, or has not read what it was handed, misses
+            # something; what it saw last is where it goes on.
+            is_level = self._gateway.broadcast.remove(client) and was_idle
             token = self._gateway.journal.token if is_level else None
             client.end(closing("going away", token))
         await self._is_empty.wait()
