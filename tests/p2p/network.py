@@ -101,6 +101,7 @@ async def running(*hosts: Host) -> AsyncIterator[list[Recorder]]:
             assert host.resources.connections == 0
             assert host.resources.upgrading == 0
             assert not host.resources.by_address
+            assert host.pool.held == 0
 
 
 def make(number: int = 1, **settings: Any) -> Host:

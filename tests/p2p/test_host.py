@@ -206,6 +206,30 @@ async def test_con_6_no_stream_is_lost_when_links_are_settled() -> None:
             assert not recorder.errors
 
 
+async def test_con_6_the_newer_link_is_used_when_the_older_may_be_dead() -> None:
+    """A peer that crashed unnoticed and came back dials again."""
+    now = [1000.0]
+    host, peer, back = make(2, clock=lambda: now[0]), make(1), make(1)
+    if host.peer_id.multihash > peer.peer_id.multihash:
+        host, peer, back = make(1, clock=lambda: now[0]), make(2), make(2)
+    async with running(host, peer, back) as (heard, *_):
+        await host.connect(peer.addrs[0])
+        await host.identify(peer.peer_id)
+        now[0] += 31.0
+        await back.connect(host.addrs[0])
+        await eventually(lambda: len(host.links(peer.peer_id)) == 2)
+        older, newer = host.links(peer.peer_id)
+        await eventually(lambda: older.is_retired)
+        assert not newer.is_retired
+        stream = await host.open_stream(peer.peer_id, [ECHO])
+        assert stream.link is newer
+        await stream.reset()
+        await peer.close()
+        await eventually(lambda: host.links(peer.peer_id) == [newer])
+        assert len(heard.connected) == 1
+        assert not heard.disconnected
+
+
 async def test_con_6_both_links_stay_when_the_peer_is_other_software() -> None:
     first, second = make(1), make(2, agent_version="other/1")
     async with running(first, second) as (heard, _):

@@ -20,6 +20,7 @@ from praxis_fast.limits import (
     IdentifyLimits,
     Limits,
     MuxerLimits,
+    ProcessLimits,
     SecurityLimits,
 )
 from praxis_fast.p2p.identify import IDENTIFY
@@ -215,6 +216,29 @@ async def test_mux_7_a_stream_nobody_reads_stalls_alone(
         stuck.set()
         await peer.close()
         await eventually(lambda: host.resources.connections == 1)
+
+
+async def test_memory_of_all_links_is_bounded_and_the_greediest_pays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stuck = asyncio.Event()
+
+    async def never_read(stream: Stream) -> None:
+        await stuck.wait()
+
+    limits = ProcessLimits(buffer_pool=1024 * 1024)
+    async with attacked(caplog, process=limits) as (host, heard):
+        host.handle("/stuck/1", never_read)
+        peer = await dial_in(host)
+        for number in range(1, 11, 2):
+            peer.say(raw.opening(number) + raw.data(number, raw.proposal("/stuck/1")))
+            peer.say(raw.data(number, bytes(250_000)))
+        assert await peer.is_hung_up_on()
+        await eventually(lambda: host.resources.connections == 1)
+        told_once(heard, caplog, "memory", "limit 1048576 for all links together")
+        stuck.set()
+        await eventually(lambda: host.pool.held == 0)
+        await peer.close()
 
 
 async def test_a_stream_that_never_ends_is_cut_when_its_reader_has_left(

@@ -82,3 +82,17 @@ def test_refusals_are_told_as_rarely_as_they_are_logged() -> None:
         observers.error("refused", None, None, "512 connections, limit 512")
     assert 9 <= len(heard.errors) <= 11
     assert observers.counts["refused"] == 1000
+
+
+def test_a_flood_of_bad_streams_is_no_flood_of_events() -> None:
+    clock, heard = Clock(), Recorder()
+    observers = Observers(clock)
+    observers.add(heard)
+    for _ in range(5000):
+        observers.error("stream", PEER, None, "bad")
+    assert 1000 <= len(heard.errors) <= 1001
+    clock.now += 1.0
+    for _ in range(5000):
+        observers.error("stream", PEER, None, "bad")
+    assert 1100 <= len(heard.errors) <= 1102
+    assert observers.counts["stream"] == 10_000

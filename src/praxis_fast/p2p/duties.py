@@ -82,6 +82,8 @@ class Duties:
     async def _guard(self, kind: str, work: Work, given: tuple[object, ...]) -> None:
         try:
             await work(*given)
+        except ConnectionLostError:
+            return  # which is told as the link's end
         except _EXPECTED as error:
             self._report(kind, str(error) or type(error).__name__, None)
         except Exception as error:

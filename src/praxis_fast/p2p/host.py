@@ -31,6 +31,7 @@ from praxis_fast.p2p.link import ASKED, READ_BUFFER, SHUTDOWN, Link
 from praxis_fast.p2p.listen import Listener
 from praxis_fast.p2p.observers import LinkInfo, Observers
 from praxis_fast.p2p.peer import Peer
+from praxis_fast.p2p.pool import Pool
 from praxis_fast.p2p.resources import Resources
 from praxis_fast.p2p.upgrading import Upgrading
 from praxis_fast.wire.identify import Identify
@@ -82,6 +83,8 @@ class Host:
         """Who is told of connections, identities and failures."""
         self.resources = Resources(self.limits.connections, self.clock)
         """Which connections are open, counted."""
+        self.pool = Pool(self.limits.process.buffer_pool)
+        """What all links hold in buffers."""
         self.read_buffer = memoryview(bytearray(READ_BUFFER))
         """Where every link of this host reads into."""
         self._identify = IdentifyService(self)
@@ -286,7 +289,8 @@ class Host:
             info = LinkInfo(link.peer_id, link.address, link.inbound)
             self.observers.connected(link.peer_id, info)
         peer.settle()
-        link.spawn("identify", self._ask, link, peer)
+        if not link.is_gone:
+            link.spawn("identify", self._ask, link, peer)
 
     def on_ended(self, link: Link, reason: str) -> None:
         """A link carries nothing any more."""
@@ -300,6 +304,12 @@ class Host:
         del self._peers[link.peer_id]
         peer.wake()
         self.observers.disconnected(link.peer_id, reason)
+
+    def on_memory_short(self) -> None:
+        """All buffers together are over their limit: whoever holds most pays."""
+        links = [link for peer in self._peers.values() for link in peer.links]
+        if links:
+            max(links, key=lambda link: link.held).shed()
 
     def on_gone(self, connection: Link | Upgrading) -> None:
         """A connection's socket and tasks are gone, or it became a link."""

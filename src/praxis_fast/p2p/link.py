@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from praxis_fast.limits import Limits
     from praxis_fast.p2p.duties import Handler, Work
     from praxis_fast.p2p.observers import Observers
+    from praxis_fast.p2p.pool import Pool
     from praxis_fast.p2p.resources import Slot
     from praxis_fast.p2p.upgrading import Upgrading
     from praxis_fast.wire.keys import PrivateKey, PublicKey
@@ -83,6 +84,7 @@ class LinkOwner(Protocol):
     handlers: dict[str, Handler]
     observers: Observers
     read_buffer: memoryview
+    pool: Pool
 
     def clock(self) -> float:
         """Monotonic seconds."""
@@ -92,6 +94,9 @@ class LinkOwner(Protocol):
 
     def on_ended(self, link: Link, reason: str) -> None:
         """A secured link carries nothing any more; called once."""
+
+    def on_memory_short(self) -> None:
+        """The pool is over its limit."""
 
     def on_gone(self, connection: Link | Upgrading) -> None:
         """The connection's socket is closed, or another's, and its tasks are done."""
@@ -125,10 +130,12 @@ class Link(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "address",
+        "held",
         "inbound",
         "is_leaving",
         "is_retired",
         "loop",
+        "opened_at",
         "peer_id",
         "public_key",
         "was_told",
@@ -156,6 +163,10 @@ class Link(asyncio.BufferedProtocol):
         """The other end's socket, as a multiaddr without the peer id."""
         self.inbound = inbound
         """Whether they dialled us."""
+        self.opened_at = owner.clock()
+        """Monotonic seconds."""
+        self.held = 0
+        """Bytes in this link's buffers, as charged to the pool."""
         self.is_retired = False
         """Whether new streams go elsewhere."""
         self.is_leaving = False
@@ -172,7 +183,7 @@ class Link(asyncio.BufferedProtocol):
             limits=limits.muxer,
             ping_interval=limits.connections.ping_interval,
             dead_after=limits.connections.dead_after,
-            now=owner.clock(),
+            now=self.opened_at,
         )
         self._duties = Duties(self._report, self._on_duty_done)
         self._room = min(limits.connections.write_buffer, limits.muxer.max_outbound)
@@ -311,6 +322,13 @@ class Link(asyncio.BufferedProtocol):
                 pass
         self.end(reason, linger=max(drain, LINGER))
 
+    def shed(self) -> None:
+        """End the link because of what it holds."""
+        limit = self._owner.pool.limit
+        message = f"{self.held} bytes held here, limit {limit} for all links together"
+        self._report("memory", message)
+        self._end(message)
+
     def end(self, reason: str, *, linger: float = LINGER) -> None:
         """Say goodbye and end the link with everything on it."""
         self._session.go_away(0)
@@ -407,6 +425,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         self._is_lost = True
+        self._charge()
         self._end("closed by the peer" if exc is None else f"lost: {exc}", linger=0)
         if self._linger is not None:
             self._linger.cancel()
@@ -486,6 +505,7 @@ class Link(asyncio.BufferedProtocol):
             self._wake_openers()
         self._schedule_flush()
         self._arm()
+        self._charge()
 
     def _on_opened(self, event: StreamOpened) -> None:
         owner = self._owner
@@ -557,6 +577,21 @@ class Link(asyncio.BufferedProtocol):
             self._arm()
         if self._crowd:
             self._wake_crowd()
+        self._charge()
+
+    def _charge(self) -> None:
+        """Charge the pool with what is held now."""
+        held = 0
+        if not self._is_dead:
+            held = self._session.unread + self._session.pending_out
+        if self._is_paused and not self._is_lost:
+            held += self._transport.get_write_buffer_size()
+        if held != self.held:
+            pool = self._owner.pool
+            pool.change(held - self.held)
+            self.held = held
+            if pool.is_over:
+                self._owner.on_memory_short()
 
     def _wake_openers(self) -> None:
         """Let the next task open its stream, if it may or never will."""
@@ -680,6 +715,7 @@ class Link(asyncio.BufferedProtocol):
         self._fresh.clear()
         self._duties.cancel()
         self._wake_openers()
+        self._charge()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._owner.on_ended(self, reason)

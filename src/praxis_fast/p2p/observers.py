@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from praxis_fast.p2p.token_bucket import TokenBucket
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 # docs/limits.md, "Close": logged at most once per second per cause.
 LOG_INTERVAL = 1.0
+
+# Failures told in a second, after a burst; beyond, only the count grows. A peer must
+# not turn bad streams into as many events for everybody who watches.
+TELL_RATE = 100.0
+TELL_BURST = 1000
 
 # Causes a stranger can repeat for free; they are told as rarely as they are logged.
 FLOOD_KINDS = frozenset({"refused"})
@@ -61,6 +68,7 @@ class Observers:
         self._observers: list[object] = []
         self._logged_at: dict[str, float] = {}
         self._unsaid: Counter[str] = Counter()
+        self._buckets: dict[str, TokenBucket] = {}
 
     def add(self, observer: object) -> None:
         """Tell this one too; methods it does not have are passed over."""
@@ -97,8 +105,17 @@ class Observers:
         """A failure: counted and told once, logged at most once a second per kind."""
         self.counts[kind] += 1
         is_said = self._log(kind, peer_id, address, message, cause)
-        if is_said or kind not in FLOOD_KINDS:
+        if is_said or self._may_tell(kind):
             self._tell("on_error", kind, peer_id, address, message)
+
+    def _may_tell(self, kind: str) -> bool:
+        if kind in FLOOD_KINDS:
+            return False
+        bucket = self._buckets.get(kind)
+        now = self._clock()
+        if bucket is None:
+            bucket = self._buckets[kind] = TokenBucket(TELL_RATE, TELL_BURST, now)
+        return bucket.take(now)
 
     def _log(
         self,

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from praxis_fast.wire.identify import Identify
     from praxis_fast.wire.peer_id import PeerID
 
+# Links made further apart are no simultaneous dials: the older one may be dead without
+# our knowing (a peer that crashed and came back), so the newer one is trusted.
+SIMULTANEOUS = 30.0
+
 # Hosts whose identify says so settle simultaneous dials by our rule.
 OUR_AGENT = "praxis-fast/"
 
@@ -46,13 +50,10 @@ class Peer:
 
     def choose(self) -> Link | None:
         """The link for a new stream: the newest that is not to be left."""
-        retired = None
-        for link in reversed(self.links):
-            if link.is_usable and not link.is_retired:
-                return link
-            if retired is None and not link.is_gone:
-                retired = link
-        return retired
+        newest_first = self.links[::-1]
+        usable = [link for link in newest_first if link.is_usable]
+        staying = [link for link in usable if not link.is_retired]
+        return next(iter(staying or usable or newest_first), None)
 
     def learn(self, identity: Identify) -> bool:
         """Remember what the peer said; whether it is news."""
@@ -81,6 +82,11 @@ class Peer:
             return
         if not (self.identity.agent_version or "").startswith(OUR_AGENT):
             return
+        if self._is_spread():
+            for link in self.links[:-1]:
+                link.retire()
+            self.links[-1].stay()
+            return
         kept = [link for link in self.links if link.inbound != self._dials_first]
         other = [link for link in self.links if link.inbound == self._dials_first]
         if not kept:
@@ -92,6 +98,11 @@ class Peer:
         if all(link.was_told for link in self.links):
             for link in other:
                 link.leave()
+
+    def _is_spread(self) -> bool:
+        """Whether the links were made at quite different times."""
+        times = [link.opened_at for link in self.links]
+        return bool(times) and max(times) - min(times) > SIMULTANEOUS
 
 
 def _essence(identity: Identify) -> tuple[object, ...]:
