@@ -59,8 +59,13 @@ class Place:
     def cut(self) -> None:
         """Break every connection without a goodbye."""
         assert self.server is not None
+        assert self.server._server is not None
         for socket in list(self.server.gateway._sockets):
             socket.abort()
+        for request in list(self.server._server.server_state.connections):
+            transport = getattr(request, "transport", None)
+            if transport is not None:
+                transport.abort()
 
     async def clients(self, number: int) -> None:
         """Wait until so many clients get events."""

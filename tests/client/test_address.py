@@ -28,6 +28,8 @@ def test_events_have_a_url_beside_the_agents(url: str, there: str) -> None:
         ("ws://a:1", "ws://a:1/ws"),
         ("ws://a:1/", "ws://a:1/ws"),
         ("ws://a:1/events", "ws://a:1/events"),
+        ("http://a:1/events/stream", "http://a:1/events/stream"),
+        ("https://a/x/streaming/sse?task=1", "https://a/x/streaming/sse?task=1"),
         ("wss://a/ws/events?policy=disconnect", "wss://a/ws/events?policy=disconnect"),
     ],
 )

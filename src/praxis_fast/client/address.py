@@ -8,6 +8,7 @@ from praxis_fast.errors import UsageError
 
 DEFAULT_URL = "http://127.0.0.1:9000"
 
+_SSE_PATHS = ("/events/stream", "/streaming/sse")
 _WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -18,8 +19,15 @@ def websocket_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/ws", "", ""))
 
 
+def is_sse(url: str) -> bool:
+    """Whether the URL is that of Server-Sent Events, not of an agent."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    return parts.scheme in ("http", "https") and path.endswith(_SSE_PATHS)
+
+
 def stream_url(url: str) -> str:
-    """The same, or the URL itself when it names a path of a WebSocket."""
+    """The same, or the URL itself when it names a stream, of whichever kind."""
     parts = urlsplit(url)
     scheme = _WEBSOCKET.get(parts.scheme)
     if scheme is None or not parts.hostname:
@@ -28,7 +36,7 @@ def stream_url(url: str) -> str:
         )
     if parts.username is not None or parts.password is not None:
         raise UsageError("url must not hold a password; pass it as token")
-    if parts.scheme in ("ws", "wss") and parts.path.strip("/"):
+    if is_sse(url) or (parts.scheme in ("ws", "wss") and parts.path.strip("/")):
         return url
     path = f"{parts.path.rstrip('/')}/ws"
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))

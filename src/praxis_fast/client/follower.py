@@ -87,6 +87,7 @@ class Follower:
             "reset": self._on_reset,
             "gap": self._on_gap,
             "closing": self._on_closing,
+            "heartbeat": self._on_closing,
         }
 
     @property
@@ -99,6 +100,20 @@ class Follower:
         """Up to where everything is known, "epoch-seq"."""
         return None if self._seen is None else f"{self._seen[0]}-{self._seen[1]}"
 
+    @property
+    def names(self) -> list[str]:
+        """The types to ask for."""
+        return self._types if self._is_first else [_stable(n) for n in self._types]
+
+    def begin_unasked(self) -> list[Item]:
+        """A new connection is open where types and position went with the request.
+
+        The continuation begins without `resumed`, or with `reset`.
+        """
+        is_blind = self._seen is None and not self._is_first
+        self._go_on()
+        return [self._reset(NO_POSITION)] if is_blind else []
+
     def begin(self) -> None:
         """A new connection is open; what the old one had not finished is void."""
         self._state = _State.SUBSCRIBING
@@ -106,8 +121,7 @@ class Follower:
         self._early.clear()
         self._present = None
         self._snapshot_id = ""
-        names = self._types if self._is_first else [_stable(n) for n in self._types]
-        self._subscribe_id = self._ask("SUBSCRIBE_EVENTS", {"event_types": names})
+        self._subscribe_id = self._ask("SUBSCRIBE_EVENTS", {"event_types": self.names})
 
     def messages_to_send(self) -> list[str]:
         """Texts for the agent, taken out."""
@@ -196,7 +210,7 @@ class Follower:
         return items
 
     def _on_closing(self, message: Mapping[str, Any]) -> list[Item]:
-        """The agent's goodbye: nothing of ours came up to this position."""
+        """A goodbye or a sign of life: nothing of ours came up to this position."""
         since = _payload(message).get("since")
         if self._state is _State.FOLLOWING and isinstance(since, str):
             epoch, _, seq = since.rpartition("-")
@@ -209,10 +223,12 @@ class Follower:
             unsupported = payload.get("code") == "UNSUPPORTED"
             told = NO_RESUME if unsupported else str(payload.get("message") or "error")
             return self._start_over(told)
+        rejected = payload.get("rejected")
+        if rejected:
+            raise _unknown(rejected)
         answered = message.get("correlation_id")
         if self._state is _State.SUBSCRIBING and answered == self._subscribe_id:
-            rejected = payload.get("rejected")
-            raise _unknown(rejected) if rejected else _refused(payload)
+            raise _refused(payload)
         logger.warning("the agent complains: %s", payload.get("message"))
         return []
 

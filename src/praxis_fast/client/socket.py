@@ -13,8 +13,8 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
+from praxis_fast.client.refusal import refusal
 from praxis_fast.errors import (
-    AccessDeniedError,
     ConnectionLostError,
     NetworkError,
     WrongServerError,
@@ -59,6 +59,8 @@ class Socket:
                 additional_headers=headers,
                 # The agent is our neighbour: no proxy stands between.
                 proxy=None,
+                # Costs both sides more than a network between neighbours does.
+                compression=None,
                 max_size=MAX_MESSAGE,
                 open_timeout=timeout,
                 close_timeout=CLOSE_TIMEOUT,
@@ -66,7 +68,10 @@ class Socket:
                 ping_timeout=heartbeat,
             )
         except InvalidStatus as error:
-            raise _refusal(url, error) from error
+            answer = error.response
+            raise refusal(
+                url, answer.status_code, answer.reason_phrase, bytes(answer.body or b"")
+            ) from error
         except (OSError, InvalidMessage) as error:
             raise NetworkError(f"no agent answers at {url} ({error})") from error
         except InvalidHandshake as error:
@@ -111,22 +116,3 @@ class Socket:
 
     def _odd(self) -> WrongServerError:
         return WrongServerError(f"{self._url} does not answer like an agent")
-
-
-def _refusal(url: str, error: InvalidStatus) -> NetworkError:
-    status = error.response.status_code
-    told = _told(error.response.body) or error.response.reason_phrase
-    if status in (401, 403):
-        return AccessDeniedError(f"{url} refuses us: {status} {told}")
-    if status in (408, 429) or status >= 500:
-        return NetworkError(f"{url} cannot serve us now: {status} {told}")
-    return WrongServerError(f"{url} is no event stream: {status} {told}")
-
-
-def _told(body: bytes | bytearray | None) -> str:
-    """What an agent says in the body of a refusal."""
-    try:
-        told = json.loads(body or b"")
-        return str(told.get("detail") or told["error"])
-    except (ValueError, KeyError, AttributeError):
-        return ""

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-from praxis_fast.client.address import DEFAULT_URL, stream_url
+from praxis_fast.client.address import DEFAULT_URL, is_sse, stream_url
 from praxis_fast.client.backoff import Backoff
 from praxis_fast.client.follower import Follower
 from praxis_fast.errors import (
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from praxis_fast.client.event_source import EventSource
     from praxis_fast.client.items import Item
     from praxis_fast.client.socket import Socket
 
@@ -37,6 +38,10 @@ class EventStream:
     be had any more is an item too: Gap or Reset. With `snapshot` the present peers come
     first, and again after each Gap and Reset, as one Snapshot. `since` is where to go
     on: the `position` of an earlier stream.
+
+    The URL is the agent's, or that of one of its streams: `ws://…/ws/events`, or
+    `http://…/events/stream` for Server-Sent Events, where proxies let no WebSocket
+    through; they have no snapshot and no `heartbeat` of ours.
 
     Entering it as a context manager connects; without, the first item does. An agent
     that is not there then is a NetworkError, unless `patient`. Later it tries again
@@ -68,6 +73,11 @@ class EventStream:
         if not names or not all(names):
             raise UsageError("types must name at least one event type")
         self.url = stream_url(url)
+        self._is_sse = is_sse(self.url)
+        if self._is_sse and snapshot:
+            raise UsageError("snapshots come over websocket only")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise UsageError("token must be printable ascii")
         self._token = token
         self._is_patient = patient
         self._retries = retries
@@ -78,7 +88,7 @@ class EventStream:
         self._follower = Follower(names, since=since, keeps_snapshot=snapshot)
         self._items: deque[Item] = deque()
         self._outbox: deque[str] = deque()
-        self._socket: Socket | None = None
+        self._socket: Socket | EventSource | None = None
         self._closed = asyncio.Event()
         self._is_reading = False
         self._was_following = False
@@ -167,9 +177,8 @@ class EventStream:
     async def _step(self) -> None:
         if self._socket is None:
             await self._open()
-        socket = self._socket
-        if socket is None:  # closed meanwhile
             return
+        socket = self._socket
         while self._outbox:
             await socket.send(self._outbox[0])
             self._outbox.popleft()
@@ -179,11 +188,14 @@ class EventStream:
             message = await self._receive_answer(socket)
         self._items += self._follower.receive_message(message)
         self._outbox += self._follower.messages_to_send()
+        self._note_following()
+
+    def _note_following(self) -> None:
         if self._follower.is_following:
             self._was_following = True
             self._tries = 0
 
-    async def _receive_answer(self, socket: Socket) -> dict[str, Any]:
+    async def _receive_answer(self, socket: Socket | EventSource) -> dict[str, Any]:
         """A message while an answer of the agent is due."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -194,25 +206,44 @@ class EventStream:
             ) from error
 
     async def _open(self) -> None:
-        # Imported late for programs that never connect.
-        from praxis_fast.client.socket import Socket
-
         await self._wait_until(self._retry_at)
         if self._closed.is_set():
             return
-        self._socket = await Socket.open(
-            self.url,
-            token=self._token,
-            timeout=self._timeout,
-            heartbeat=self._heartbeat,
-        )
+        self._socket = await (self._open_source() if self._is_sse else self._dial())
         self._opened_at = asyncio.get_running_loop().time()
         if self._closed.is_set():
             await self._drop_socket()
             return
         self._outbox.clear()
-        self._follower.begin()
+        if self._is_sse:
+            self._items += self._follower.begin_unasked()
+        else:
+            self._follower.begin()
         self._outbox += self._follower.messages_to_send()
+        self._note_following()
+
+    # Imported late for programs that never connect.
+
+    async def _dial(self) -> Socket:
+        from praxis_fast.client.socket import Socket
+
+        return await Socket.open(
+            self.url,
+            token=self._token,
+            timeout=self._timeout,
+            heartbeat=self._heartbeat,
+        )
+
+    async def _open_source(self) -> EventSource:
+        from praxis_fast.client.event_source import EventSource
+
+        return await EventSource.open(
+            self.url,
+            types=self._follower.names,
+            since=self._follower.position,
+            token=self._token,
+            timeout=self._timeout,
+        )
 
     async def _wait_until(self, when: float) -> None:
         try:
