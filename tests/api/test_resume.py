@@ -160,6 +160,12 @@ async def test_conditions_of_a_subscription_all_hold(
     assert reply["payload"]["content"] == "Subscribed to 0 event types"
     bus.publish("task.started", task_id="t1", tags=tags)
     assert (await client.receive())["seq"] == 5
+    await client.ask("SUBSCRIBE_EVENTS", {"tasks": None, "tags": None})
+    bus.publish("task.started", task_id="t9")
+    assert (await client.receive())["seq"] == 6
+    await client.ask("SUBSCRIBE_EVENTS", {"tasks": []})
+    bus.publish("task.started", task_id="t9")
+    assert (await client.ask("PING"))["type"] == "PONG"
 
 
 @pytest.mark.parametrize("more", [{"priority": "urgent"}, {"tasks": 5}, {"tags": [1]}])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from praxis_fast.api.wanted import Wanted, conditions, wanted_of
+from praxis_fast.api.wanted import Wanted, narrowed
 from praxis_fast.errors import MessageError, UsageError
 from praxis_fast.events.filter import is_glob
 from praxis_fast.events.types import DEFAULT_TYPES, expand, resolve
@@ -173,35 +173,22 @@ class Conversation:
 
     def _subscribe(self, payload: object, request_id: object) -> list[Action]:
         wants_snapshot = isinstance(payload, dict) and payload.get("snapshot") is True
-        narrowed = self._narrowed(payload)
-        names = self._names(payload, is_optional=wants_snapshot or narrowed is not None)
-        if narrowed is not None:
-            self._wanted = narrowed
+        changed = self._narrowed(payload)
+        names = self._names(payload, is_optional=wants_snapshot or changed is not None)
+        if changed is not None:
+            self._wanted = changed
         actions: list[Action] = []
         if names is not None:
             actions += self._add(names, request_id)
-        elif narrowed is not None:
+        elif changed is not None:
             actions += self._changed("Subscribed to", {}, [], request_id)
         if wants_snapshot:
             actions.append(Snapshot())
         return actions
 
     def _narrowed(self, payload: object) -> Wanted | None:
-        """The conditions in the payload, in place of those there were; none: as is."""
-        query = conditions(payload) if isinstance(payload, dict) else {}
-        if not query:
-            return None
-        given, _ = wanted_of(query)
-        kept = self._wanted
-        return Wanted(
-            tasks=given.tasks or kept.tasks,
-            peers=given.peers or kept.peers,
-            sources=given.sources or kept.sources,
-            tags=given.tags or kept.tags,
-            min_priority=(
-                kept.min_priority if given.min_priority is None else given.min_priority
-            ),
-        )
+        """All conditions with those of the payload; None when it has none."""
+        return narrowed(self._wanted, payload) if isinstance(payload, dict) else None
 
     def _add(self, names: list[object], request_id: object) -> list[Action]:
         accepted, rejected = resolve(names, self._known())

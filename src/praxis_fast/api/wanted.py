@@ -88,12 +88,30 @@ def wanted_of(
     return wanted, rejected
 
 
-def conditions(payload: Mapping[str, object]) -> dict[str, list[str]]:
-    """The conditions of a subscription, as a query would have them.
+def narrowed(kept: Wanted, payload: Mapping[str, object]) -> Wanted | None:
+    """The conditions of a subscription in place of those kept; None: it has none.
 
-    A value is a text, a list of texts, or a mapping of tags. Raises UsageError.
+    A value is a text, a list of texts, or a mapping of tags; null lifts a condition.
+    Raises UsageError.
     """
-    return {key: _texts(key, payload[key]) for key in _KEYS if key in payload}
+    told = {key: payload[key] for key in _KEYS if key in payload}
+    if not told:
+        return None
+    query = {
+        key: _texts(key, value) for key, value in told.items() if value is not None
+    }
+    given, _ = wanted_of(query)
+
+    def of(keys: Iterable[str]) -> Wanted:
+        return kept if told.keys().isdisjoint(keys) else given
+
+    return Wanted(
+        tasks=of(_TASKS).tasks,
+        peers=of(_PEERS).peers,
+        sources=of(_SOURCES).sources,
+        tags=of(_TAGS).tags,
+        min_priority=of(_PRIORITY).min_priority,
+    )
 
 
 def _texts(key: str, value: object) -> list[str]:
@@ -109,9 +127,10 @@ def _texts(key: str, value: object) -> list[str]:
 def _listed(
     query: Mapping[str, Sequence[str]], keys: Iterable[str]
 ) -> frozenset[str] | None:
-    texts = [text for key in keys for text in query.get(key, ())]
-    if not texts:
+    given = [query[key] for key in keys if key in query]
+    if not given:
         return None
+    texts = [text for one in given for text in one]
     names = frozenset(
         part.strip() for text in texts for part in text.split(",") if part.strip()
     )
