@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from praxis_fast.client import AgentEntry, AgentRegistry, Gap
-from praxis_fast.errors import AccessDeniedError, NetworkError, UsageError
+from praxis_fast.errors import AccessDeniedError, NetworkError, PraxisError, UsageError
 from praxis_fast.events.payloads import card_payload, peer_payload
 from tests.api.conftest import CARD, PEER
 from tests.client.conftest import PATIENCE, Place, quick, soon
@@ -242,3 +242,28 @@ async def test_a_registry_is_started_once(place: Place) -> None:
         AgentRegistry(types=("x",))
     with pytest.raises(NetworkError, match="no agent answers"):
         await AgentRegistry("http://127.0.0.1:1").start()
+
+
+async def test_entering_where_nobody_is_leaves_it_closed(place: Place) -> None:
+    await place.stop()
+    agents = registry(place)
+    with pytest.raises(NetworkError):
+        await agents.__aenter__()
+    with pytest.raises(NetworkError, match="the registry is closed"):
+        await agents.wait_for("P")
+
+
+async def test_a_defect_of_ours_leaves_nobody_waiting(
+    place: Place,
+    peers: Peers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with registry(place) as agents:
+        monkeypatch.setattr(agents, "_on_event", None)
+        waiting = asyncio.create_task(agents.wait_for("P"))
+        with caplog.at_level(logging.ERROR):
+            peers.change("P", "connected")
+            with pytest.raises(PraxisError, match="the registry failed"):
+                await soon(waiting)
+    assert "the registry failed" in caplog.text

@@ -231,6 +231,24 @@ async def test_close_ends_whoever_waits(place: Place) -> None:
     await place.clients(0)
 
 
+async def test_close_while_connecting_leaves_no_client(place: Place) -> None:
+    events = stream(place)
+    connecting = asyncio.create_task(events.connect())
+    await asyncio.sleep(0)
+    await events.close()
+    await soon(connecting)
+    assert not events.is_following
+    await place.clients(0)
+
+
+async def test_entering_where_nobody_is_leaves_it_closed(place: Place) -> None:
+    await place.stop()
+    events = stream(place)
+    with pytest.raises(NetworkError):
+        await events.__aenter__()
+    assert events.is_closed
+
+
 async def test_close_ends_a_pause_between_tries(place: Place) -> None:
     lost = asyncio.Event()
     backoff = Backoff(3600, 3600)
