@@ -49,9 +49,9 @@ def js_command(home: Path) -> list[str]:
     return [str(home / "node_modules/.bin/node"), str(program)]
 
 
-def py_command(home: Path) -> list[str]:
+def py_command(home: Path, program: str = "peer.py") -> list[str]:
     """In the environment of the interop peer."""
-    return [str(home / "venv/bin/python"), str(PEERS / "peer.py")]
+    return [str(home / "venv/bin/python"), str(PEERS / program)]
 
 
 COMMANDS = {"go": go_command, "js": js_command, "py": py_command}

@@ -131,12 +131,20 @@ def receivers(body: int, watch: Stopwatch) -> list[Contender]:
     ]
 
 
-def measure(body: int = 1024, *, rounds: int = 7) -> Table:
+def measure(
+    body: int = 1024,
+    *,
+    rounds: int = 7,
+    outside: Callable[[Sequence[bytes], Stopwatch], Sequence[Contender]] | None = None,
+) -> Table:
     """Frames of one stream coming in; raises when contenders find different bytes."""
-    watch = Stopwatch()
-    count = len(make_messages(body, 1)) * (MESSAGE // (HEADER.size + body))
+    watch, messages = Stopwatch(), make_messages(body, 1)
+    count = len(messages) * (MESSAGE // (HEADER.size + body))
     title = f"yamux in, bodies of {body}"
-    return _table(title, count, body, receivers(body, watch), watch, rounds)
+    rivals = receivers(body, watch)
+    if outside is not None:
+        rivals += outside(messages, watch)
+    return _table(title, count, body, rivals, watch, rounds)
 
 
 def measure_streams(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.benchmarks.corpora import Corpus
     from praxis_fast.benchmarks.links import Pair
+    from praxis_fast.benchmarks.muxing import Stopwatch
     from praxis_fast.benchmarks.sockets import Server
 
 __all__ = ["Outside"]
@@ -55,8 +56,16 @@ class Outside:
             found.append(Contender("simdjson, split before", run))
         return found
 
+    def muxing(self, messages: Sequence[bytes], watch: Stopwatch) -> list[Contender]:
+        """Foreign yamux sessions; a checkout has one, a wheel has not."""
+        return []
+
+    def receiving(self, messages: Sequence[bytes], watch: Stopwatch) -> list[Contender]:
+        """The whole path of a foreign library; likewise."""
+        return []
+
     def links(self) -> list[Pair]:
-        """Foreign peers; a checkout has them, a wheel has not."""
+        """Foreign peers; likewise."""
         return []
 
     def servers(self) -> list[Server]:

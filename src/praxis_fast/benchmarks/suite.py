@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from praxis_fast.benchmarks import fanout, links, matching, muxing, sockets, splitting
+from praxis_fast.benchmarks import (
+    fanout,
+    links,
+    matching,
+    muxing,
+    receiving,
+    sockets,
+    splitting,
+)
 from praxis_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +27,11 @@ if TYPE_CHECKING:
     Say = Callable[[str], object]
 
 __all__ = ["PARTS", "SCALES", "Job", "Scale", "jobs", "parse_parts"]
+
+
+# Texts that are fed byte by byte, and events that take the whole path.
+BY_BYTE: Final = 40
+RECEIVED: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ SCALES: Final = {
         rounds=1,
         texts=0.01,
         chunks=(100,),
-        bodies=(64,),
+        bodies=(1024,),
         streams=(1, 10),
         subscribers=((100, 0.1, 4),),
         crowds=((100, 2),),
@@ -124,11 +137,16 @@ def _splitting(scale: Scale, outside: Outside) -> Iterator[Job]:
             for chunk in scale.chunks:
                 title = f"{name}, chunks of {chunk}"
                 yield _one("splitting", title, partial(measure, chunk=chunk))
+            few = max(1, round(BY_BYTE * scale.texts))
+            by_byte = partial(measure, count=few, chunk=1)
+            yield _one("splitting", f"{name}, one byte at a time", by_byte)
 
 
 def _muxing(scale: Scale, outside: Outside) -> Iterator[Job]:
     for body in scale.bodies:
-        measure = partial(muxing.measure, body, rounds=scale.rounds)
+        measure = partial(
+            muxing.measure, body, rounds=scale.rounds, outside=outside.muxing
+        )
         yield _one("muxing", f"bodies of {body} in", measure)
     measure = partial(muxing.measure_sending, rounds=scale.rounds)
     yield _one("muxing", "writes out", measure)
@@ -152,6 +170,16 @@ def streams_curve(table: Table) -> list[Table]:
         for row in table.rows
     ]
     return [table, *points]
+
+
+def _receiving(scale: Scale, outside: Outside) -> Iterator[Job]:
+    measure = partial(
+        receiving.measure,
+        max(4, round(RECEIVED * scale.texts)),
+        rounds=scale.rounds,
+        outside=outside.receiving,
+    )
+    yield _one("receiving", "decrypt, demultiplex, split, decode", measure)
 
 
 def _matching(scale: Scale, outside: Outside) -> Iterator[Job]:
@@ -217,6 +245,7 @@ def _saying(measure: Callable[..., Sequence[Table]], say: Say) -> Sequence[Table
 PARTS: Final[dict[str, Callable[[Scale, Outside], Iterator[Job]]]] = {
     "splitting": _splitting,
     "muxing": _muxing,
+    "receiving": _receiving,
     "matching": _matching,
     "fanout": _fanout,
     "links": _links,
