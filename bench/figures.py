@@ -176,21 +176,9 @@ def fanout() -> Iterator[tuple[Any, ...]]:
 def sockets() -> Iterator[tuple[Any, ...]]:
     thousand = "sockets: 1000 clients, "
     one, paced = f"{thousand}1 event per turn", f"{thousand}20000 deliveries/s"
-    yield (
-        "1,000 clients, against the floor",
-        "≤",
-        1.15,
-        "x",
-        times(one, GATE, "C floor"),
-    )
-    five = "sockets: 5000 clients, 1 event per turn"
-    yield (
-        "5,000 clients, against the floor",
-        "≤",
-        1.3,
-        "x",
-        times(five, GATE, "C floor"),
-    )
+    five, floor = "sockets: 5000 clients, 1 event per turn", "C floor"
+    yield "1,000 clients, against the floor", "≤", 1.15, "x", times(one, GATE, floor)
+    yield "5,000 clients, against the floor", "≤", 1.3, "x", times(five, GATE, floor)
     crowd = cost(f"{thousand}16 events per turn", GATE, 1e6)
     yield "1,000 clients, 16 events per turn", "≤", 0.4, "µs", crowd
     for name in ("picows", "aiohttp", "websockets"):
