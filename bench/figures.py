@@ -69,7 +69,7 @@ class Figure:
         try:
             value = self.value(run)
         except LookupError:
-            return "not measured | "
+            return "not measured |"
         good = value >= self.goal if self.sign == "≥" else value <= self.goal
         return f"{value:,.3g} {self.unit} | {'yes' if good else 'no'}"
 

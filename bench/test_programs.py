@@ -1,0 +1,56 @@
+"""What only a checkout has: figures, kept reports, programs of other languages."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bench import figures, instructions
+from bench.__main__ import keep
+from bench.outside import Programs, body_bytes
+from praxis_fast.benchmarks.command import measure
+from praxis_fast.benchmarks.report import Report
+from praxis_fast.benchmarks.rows import Row, Table
+from praxis_fast.benchmarks.suite import PARTS, SCALES, jobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_kept_report_has_json_tables_and_a_picture_of_each_part(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        report = measure(["fanout"], "tiny", Programs(stack), str)
+    keep(report, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"bench.json", "tables.md", "bench-fanout.svg"}
+    assert "| core |" in (tmp_path / "tables.md").read_text()
+
+
+def test_every_figure_to_reach_is_one_that_full_size_measures() -> None:
+    with ExitStack() as stack:
+        parts = {job.part for job in jobs(SCALES["full"], list(PARTS), Programs(stack))}
+    assert {part.__name__ for part in figures.PARTS} == parts
+
+
+def test_figures_compare_and_name_what_was_not_measured() -> None:
+    rows = Row("plain twin", (40e-6,)), Row("core", (1e-6,))
+    table = Table("yamux in, bodies of 1024", 10, 0, rows, "frame")
+    run = figures.Run(Report("tiny", [("muxing", table)]).message())
+    told = "\n".join(figures.lines(run))
+    assert "| yamux, 1024 B frames | ≤ 120 ns | 100 ns | yes |" in told
+    assert "| yamux, 1024 B frames, against plain twin | ≥ 8 x | 40 x | yes |" in told
+    assert "| yamux, 64 B frames | ≤ 90 ns | not measured | |" in told
+
+
+def test_bodies_are_counted_without_their_headers() -> None:
+    frames = b"".join(bytes(8) + bytes((0, 0, 0, n)) + bytes(n) for n in (3, 0, 200))
+    assert body_bytes(frames) == 203
+
+
+def test_growth_of_instructions_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert instructions.check({"a": 109}, {"a": 100})
+    assert not instructions.check({"a": 111, "b": 1}, {"a": 100, "b": 1})
+    assert "TOO MUCH" in capsys.readouterr().out
+    assert not instructions.check({"a": 1}, {"b": 1})
