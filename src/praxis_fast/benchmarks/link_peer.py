@@ -33,6 +33,9 @@ COUNT: Final = Struct(">Q")
 # All limits stay on; those that bound how many there are at once are raised.
 MANY: Final = 100_000
 
+# Seconds between dials to a peer that is tired of us.
+RESTS: Final = (0.1, 0.5, 1.0, 2.0, 4.0)
+
 
 def make_limits() -> Limits:
     """The default limits, with room for many links and streams."""
@@ -101,16 +104,22 @@ class Peer:
 
     async def dial(self, addr: str, count: int) -> dict[str, Any]:
         """Connect and learn who it is, again and again; the last link stays."""
-        seconds = []
-        for number in range(count):
+        seconds = [await self._dial(addr)]
+        while len(seconds) < count:
+            await self.hangup(*self._host.peers())
+            seconds.append(await self._dial(addr))
+        (peer_id,) = self._host.peers()
+        return {"seconds": seconds, "peer_id": peer_id}
+
+    async def _dial(self, addr: str) -> float:
+        """Seconds; a peer that hangs up on whoever dials often gets a rest."""
+        for rest in RESTS:
             start = time.perf_counter()
             peer_id = await self._host.connect(addr)
-            if await self._host.identify(peer_id) is None:
-                raise EOFError("no identify")
-            seconds.append(time.perf_counter() - start)
-            if number < count - 1:
-                await self.hangup(peer_id)
-        return {"seconds": seconds, "peer_id": peer_id}
+            if await self._host.identify(peer_id) is not None:
+                return time.perf_counter() - start
+            await asyncio.sleep(rest)
+        raise EOFError(f"no identify from {addr} in {len(RESTS)} dials")
 
     async def hangup(self, peer_id: str) -> dict[str, Any]:
         """Disconnect, and wait until that is done."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from praxis_fast import core
-from praxis_fast.benchmarks.process import Process, own_program
+from praxis_fast.benchmarks.process import BenchError, Process, own_program
 from praxis_fast.benchmarks.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def measure(
         for number in range(rounds):
             for one in measured:
                 say(f"round {number + 1} of {rounds}, {one.name}")
-                one.round(work)
+                try:
+                    one.round(work)
+                except BenchError as error:
+                    raise BenchError(f"{one.name}: {error}") from error
     return list(_tables(measured, work))
 
 
