@@ -60,4 +60,5 @@ async def test_two_hundred_agents_meet_and_leave_nothing_behind() -> None:
     assert open_sockets() == sockets
     for agent in agents:
         assert agent.host.resources.connections == 0
+        assert agent.host.pool.held == 0
         assert agent.host.peers() == []

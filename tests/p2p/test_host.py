@@ -399,6 +399,7 @@ async def test_two_hundred_hosts_leave_nothing_when_they_go_down() -> None:
         await asyncio.gather(*(host.close() for host in hosts))
         for host in hosts:
             assert host.resources.connections == 0
+            assert host.pool.held == 0
 
 
 async def test_usage_is_checked() -> None:
