@@ -162,8 +162,8 @@ def matching() -> Iterator[tuple[Any, ...]]:
     yield "100,000 subscribers, 1 %", "≤", 5, "µs", cost(f"{hundred}1.0%", OURS, 1e6)
     nobody = cost(f"{hundred}nobody", OURS, 1e6)
     yield "100,000 subscribers, nobody", "≤", 0.3, "µs", nobody
-    loop = times(f"{ten}1.0%", "seeds' Python loop", OURS)
-    yield "10,000, against the seeds' loop", "≥", 1000, "x", loop
+    loop = times(f"{ten}1.0%", "upstream Python loop", OURS)
+    yield "10,000, against the upstream loop", "≥", 1000, "x", loop
     churn = cost("discard and add among 100000", OURS, 1e6)
     yield "discard and add among 100,000, both", "≤", 10, "µs", churn
 

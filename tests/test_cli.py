@@ -22,7 +22,7 @@ from tests.agent.network import eventually, settings
 from tests.programs import ALONE, Program, Programs, programs
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SEED_CLIENT = Path(__file__).parent / "seeds" / "monitor_agents.txt"
+SEED_CLIENT = Path(__file__).parent / "upstream" / "monitor_agents.txt"
 
 HEAVY = {
     "aiohttp",
@@ -353,7 +353,7 @@ async def test_a_reader_that_leaves_is_no_error(cli: Programs) -> None:
     assert stopped_well(await agent.end())
 
 
-async def test_the_seeds_client_sees_a_second_agent_come_and_go(
+async def test_the_upstream_client_sees_a_second_agent_come_and_go(
     cli: Programs, tmp_path: Path
 ) -> None:
     values = settings("one") | {"http": {"enabled": True, "port": 0}}

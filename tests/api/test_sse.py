@@ -393,7 +393,7 @@ async def test_head_has_the_headers_and_no_stream(server: HTTPServer) -> None:
 async def test_seeds_curl_reads_the_stream(
     agent: FakeAgent, server: HTTPServer
 ) -> None:
-    """The seeds' curl -X GET …/events/stream -H "Authorization: Bearer your-token"."""
+    """Upstream's curl -X GET …/events/stream -H "Authorization: Bearer your-token"."""
     command = ["curl", "-sN", "-X", "GET", f"{server.url}/events/stream"]
     headers = ["-H", "Authorization: Bearer your-token", "--noproxy", "*"]
     curl = await asyncio.create_subprocess_exec(

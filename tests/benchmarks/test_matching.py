@@ -16,7 +16,7 @@ from praxis_fast.benchmarks.matching import (
 from praxis_fast.benchmarks.rows import Contender
 from praxis_fast.errors import UsageError
 
-LOOP = "seeds' Python loop"
+LOOP = "upstream Python loop"
 
 
 def test_filters_and_events_are_the_same_each_time() -> None:

@@ -122,7 +122,7 @@ def test_filter_is_immutable_when_a_field_is_set() -> None:
         EventFilter().role = "admin"  # type: ignore[misc]
 
 
-# Word for word from the seeds' document on agent events.
+# Word for word from upstream's document on agent events.
 class AccessControlledEventFilter(EventFilter):
     def __init__(self, user_role: str, *args, **kwargs):  # type: ignore[no-untyped-def]
         super().__init__(*args, **kwargs)

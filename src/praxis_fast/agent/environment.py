@@ -23,8 +23,8 @@ TOP_LEVEL = {
     "PRAXIS_TOOLS": "tools",
 }
 
-# The switches of the seeds; a PRAXIS_ variable of the same setting wins.
-SEEDS = {
+# The switches of upstream; a PRAXIS_ variable of the same setting wins.
+UPSTREAM = {
     "A2A_EVENT_FILTER_LEVEL": "events.filter_level",
     "A2A_ENABLE_AUDIT_EVENTS": "audit.enabled",
     "A2A_ENABLE_PERFORMANCE_EVENTS": "events.performance",
@@ -45,8 +45,8 @@ def setting_of(variable: str) -> str | None:
     """`p2p.port` for `PRAXIS_P2P__PORT`; none for a variable that is no setting."""
     if variable in TOP_LEVEL:
         return TOP_LEVEL[variable]
-    if variable in SEEDS:
-        return SEEDS[variable]
+    if variable in UPSTREAM:
+        return UPSTREAM[variable]
     if not variable.startswith(PREFIX) or "__" not in variable:
         return None
     return variable.removeprefix(PREFIX).lower().replace("__", ".")

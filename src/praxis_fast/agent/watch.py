@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def log_event(event: Event) -> None:
-    """The seeds' debug line; the data stays out of the log."""
+    """Upstream's debug line; the data stays out of the log."""
     logger.info(
         "EVENT_EMITTED %s %s-%s priority=%s source=%s task_id=%s peer_id=%s",
         event.type,

@@ -85,7 +85,7 @@ class MetricsRoutes:
 
 
 def event_metrics(gateway: EventGateway) -> dict[str, Any]:
-    """The seeds' five numbers, of the event streams; the rate in percent, seconds."""
+    """Upstream's five numbers, of the event streams; the rate in percent, seconds."""
     counters = gateway.broadcast.counters
     failed = counters.dropped
     delivered = max(0, counters.queued - failed)

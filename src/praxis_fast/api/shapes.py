@@ -39,7 +39,7 @@ def aliased_shape(event: Event) -> dict[str, Any]:
 
 
 def enriched_shape(version: str) -> Shape:
-    """The same with the seeds' `component`, who published, and the agent's version."""
+    """The same with upstream's `component`, who published, and the agent's version."""
 
     def shape(event: Event) -> dict[str, Any]:
         message = aliased_shape(event)

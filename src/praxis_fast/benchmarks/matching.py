@@ -121,7 +121,7 @@ def match_anew(matcher: Any, events: Sequence[Event], watch: Stopwatch) -> int:
 
 
 class SeedFilter:
-    """A filter as the seeds have it: sets, looked into one after the other.
+    """A filter as upstream have it: sets, looked into one after the other.
 
     They know no globs: these are turned into all type names that fit beforehand.
     """
@@ -154,7 +154,7 @@ class SeedFilter:
 def ask_all(
     filters: Sequence[SeedFilter], events: Sequence[Event], watch: Stopwatch
 ) -> int:
-    """The seeds' way: every subscriber's filter is asked about every event."""
+    """Upstream's way: every subscriber's filter is asked about every event."""
 
     def find(event: Event) -> tuple[SeedFilter, ...]:
         return tuple([wanted for wanted in filters if wanted.matches(event)])
@@ -165,7 +165,7 @@ def ask_all(
 def contenders(
     filters: Sequence[EventFilter], events: Sequence[Event], watch: Stopwatch
 ) -> list[Contender]:
-    """The twins and the loop of the seeds."""
+    """The twins and the loop of upstream."""
     matchers = {name: make_matcher(twin, filters) for name, twin in twins().items()}
     rivals = [
         Contender(name, partial(match, matcher, events, watch))
@@ -177,7 +177,7 @@ def contenders(
     types = sorted({event.type for event in events})
     seeds = [SeedFilter(wanted, types) for wanted in filters]
     loop = partial(ask_all, seeds, events, watch)
-    return [*rivals, Contender("seeds' Python loop", loop)]
+    return [*rivals, Contender("upstream Python loop", loop)]
 
 
 def measure(

@@ -31,7 +31,7 @@ _RESERVED = re.compile(
 )
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
-# Every spelling of the seeds and of A2A push configurations.
+# Every spelling of upstream and of A2A push configurations.
 _TYPES = ("event_types", "types", "events", "enabledEvents", "enabled_events")
 _EXCLUDED = ("excluded_types", "disabledEvents", "disabled_events")
 _TASKS = ("tasks", "task_ids", "taskIds", "task_id", "taskId")

@@ -43,7 +43,7 @@ def random_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class EventMetadata:
-    """The seeds' view of an event's stamp."""
+    """Upstream's view of an event's stamp."""
 
     event_id: str
     timestamp: datetime
@@ -88,7 +88,7 @@ class Event(Struct, frozen=True, eq=False):
 
     @property
     def metadata(self) -> EventMetadata:
-        """The seeds' view; its tags hold `required_role` too."""
+        """Upstream's view; its tags hold `required_role` too."""
         tags = self.tags
         if self.required_role is not None:
             tags = Tags({**tags, "required_role": self.required_role})

@@ -22,7 +22,7 @@ class AgentPayload(TypedDict, total=False):
 
 
 class PeerMetadata(TypedDict, total=False):
-    """The seeds' inner part of a peer payload."""
+    """Upstream's inner part of a peer payload."""
 
     agent_card: dict[str, Any] | None
     discovered_at: str

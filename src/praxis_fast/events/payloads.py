@@ -1,4 +1,4 @@
-"""What the events of this package carry: every key a client of the seeds may read.
+"""What the events of this package carry: every key a client of upstream may read.
 
 The keys of reference and seeds stand side by side (`id` and `peer_id`, `addresses` and
 `address`, epoch floats and ISO 8601 texts), so that each client finds its own.

@@ -70,7 +70,7 @@ AGENT_TWINS: Mapping[str, str] = {
     "p2p.peer_connected": "agent.connected",
     "p2p.peer_disconnected": "agent.disconnected",
 }
-"""The seeds' name for the same change of a peer; `agent.updated` tells a new card."""
+"""Upstream's name for the same change of a peer; `agent.updated` tells a new card."""
 
 
 # A dotted name wins over an older one with the same upper-case form (`task.created`

@@ -1,4 +1,4 @@
-"""What a webhook's receiver reads: the event, in every form the seeds know."""
+"""What a webhook's receiver reads: the event, in every form upstream know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample client of the seeds' document on agent events, word for word."""
+"""The sample client of upstream's document on agent events, word for word."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from praxis_fast.api.server import HTTPServer
     from tests.api.conftest import FakeAgent
 
-SAMPLE = Path(__file__).with_name("seeds_client.txt")
+SAMPLE = Path(__file__).with_name("upstream_client.txt")
 
 
-async def test_seeds_client_prints_the_life_of_a_peer(
+async def test_upstream_client_prints_the_life_of_a_peer(
     agent: FakeAgent, server: HTTPServer
 ) -> None:
     # Only the port differs: 9000 may be in use where the tests run.
