@@ -71,7 +71,8 @@ class Figure:
         except LookupError:
             return "not measured |"
         good = value >= self.goal if self.sign == "≥" else value <= self.goal
-        return f"{value:,.3g} {self.unit} | {'yes' if good else 'no'}"
+        shown = f"{value:,.0f}" if value >= 99.5 else f"{value:.3g}"
+        return f"{shown} {self.unit} | {'yes' if good else 'no'}"
 
 
 def cost(title: str, row: str, scale: float) -> Value:

@@ -165,7 +165,7 @@ def test_table_tells_cost_range_rate_and_ratio() -> None:
     assert told[1].split() == ["per", "frame", "min", "max", "rate", "ratio"]
     assert told[3].split()[1:] == [
         *("200", "ns", "100", "ns", "300", "ns"),
-        *("2.50", "GB/s", "2,500.00x"),
+        *("2.50", "GB/s", "2,500x"),
     ]
     assert markdown(table)[1] == "|---|---|---|---|---|---|"
     (_, fast) = message(table)["rows"]

@@ -10,7 +10,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from praxis_fast.benchmarks.table import TIMES, figure, ratio, scaled
+from praxis_fast.benchmarks.table import TIMES, figure, scaled, times
 from praxis_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _bars(table: Table) -> Panel:
         y, length = HEAD + ROW * number, (math.log10(cost) - low) * room
         told = [figure(table, row.median)]
         if table.cost == "time":
-            told.append(f"{ratio(table, row):,.3g}x")
+            told.append(times(table, row))
         fill = colour(row.name, number)
         parts.append(_text(LABELS - 6, y + 11, row.name, "right"))
         parts.append(_rect(LABELS, y, max(length, 1), 14, fill))

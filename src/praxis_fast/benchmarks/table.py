@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.benchmarks.rows import Row, Table
 
-__all__ = ["figure", "lines", "markdown", "message", "ratio"]
+__all__ = ["figure", "lines", "markdown", "message", "ratio", "times"]
 
 NAME_WIDTH: Final = 30
 TIMES: Final = (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0))
@@ -47,13 +47,19 @@ def ratio(table: Table, row: Row) -> float:
     return table.rows[0].median / row.median if row.median else 0.0
 
 
+def times(table: Table, row: Row) -> str:
+    """The ratio as text."""
+    value = ratio(table, row)
+    return f"{value:,.0f}x" if value >= 99.5 else f"{value:.3g}x"
+
+
 def cells(table: Table, row: Row) -> list[str]:
     """Cost of an item, lowest and highest of the rounds, rate, ratio."""
     costs = row.median, min(row.samples), max(row.samples)
     told = [figure(table, cost) for cost in costs]
     if table.cost == "memory":
         return told[:1]
-    return [*told, rate(table, row.median), f"{ratio(table, row):,.2f}x"]
+    return [*told, rate(table, row.median), times(table, row)]
 
 
 def heads(table: Table) -> list[str]:
