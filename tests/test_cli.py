@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -346,7 +347,7 @@ async def called(cli: Programs, events: Program, url: str) -> str | None:
 
 async def test_a_reader_that_leaves_is_no_error(cli: Programs) -> None:
     agent = await cli.agent()
-    shell = f"{sys.executable} -m praxis_fast config schema | head -1"
+    shell = f"{shlex.quote(sys.executable)} -m praxis_fast config schema | head -1"
     program = await cli.start("-c", shell, command=("/bin/sh",))
     assert await program.end() == (0, "{\n", "")
     agent.send(signal.SIGTERM)

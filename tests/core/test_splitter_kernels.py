@@ -60,7 +60,8 @@ def splitters(request: pytest.FixtureRequest) -> Splitters:
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | environment,
+        # The plain twins have no kernels to choose from.
+        env=os.environ | {"PRAXIS_FAST_PURE": "0"} | environment,
         capture_output=True,
         text=True,
         check=False,
