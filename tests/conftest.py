@@ -89,6 +89,7 @@ def chunkings() -> Callable[[bytes], list[list[bytes]]]:
 NEEDS = {
     "the NEON kernel's tests": ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
     "the C kernels' own tests": ("gcc",),
+    "upstream's curl example": ("curl",),
 }
 
 
