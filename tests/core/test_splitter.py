@@ -355,6 +355,13 @@ def test_a_long_text_in_small_chunks_is_taken_whole(splitters: Splitters) -> Non
         assert outcome(splitters, [*chunks, *chunks])[:2] == ([text, text], None)
 
 
+def test_large_texts_come_whole_one_after_the_other(splitters: Splitters) -> None:
+    texts = [b'["' + bytes((97 + n,)) * (n * 150_000) + b'"]' for n in (2, 1, 4, 2)]
+    stream = b" ".join(texts)
+    chunks = [stream[i : i + 16384] for i in range(0, len(stream), 16384)]
+    assert outcome(splitters, chunks)[:2] == (texts, None)
+
+
 @given(st.lists(VALUES, max_size=5), st.sampled_from(SEPARATORS), st.integers(0, 2**32))
 def test_json_1_concatenated_values_come_back(
     values: list[Any], separator: bytes, number: int

@@ -50,4 +50,5 @@ cdef class JSONSplitter:
     cdef list _feed(self, const uint8_t* data, Py_ssize_t size)
     cdef int _hold(self, const uint8_t* data, Py_ssize_t size) except -1
     cdef bytes _take_held(self, const uint8_t* data, Py_ssize_t size)
+    cdef int _move(self, Py_ssize_t size, Py_ssize_t held) except -1
     cdef int _fail(self, str fault) except -1

@@ -20,6 +20,9 @@ __all__ = ["JSONSplitter", "current_kernel", "kernels", "select_kernel"]
 cdef enum:
     HIGHEST_LIMIT = 1073741824
     FIRST_HOLD = 256
+    # Where the C library begins and where it ends to adapt to what it is asked for.
+    LEAST_LET_GO = 131072
+    MOST_LET_GO = 33554432
 
 cdef extern from "Python.h":
     PyObject* new_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
@@ -28,6 +31,12 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** text, Py_ssize_t size) except -1
     void Py_XDECREF(PyObject*)
     void Py_CLEAR(PyObject*)
+
+# The largest block a splitter has let go of. The C library gets a large block from the
+# system and gives it back, which costs ten times what splitting does, unless one as
+# large was let go of before: from then on it keeps memory for such blocks. Those that
+# are cut to size in place never count.
+cdef Py_ssize_t let_go = LEAST_LET_GO
 
 # The one choice for the whole process; each splitter keeps the one it was made with.
 cdef const kernel* current = scan_kernels()
@@ -172,12 +181,25 @@ cdef class JSONSplitter:
         """Complete the held text with the head of a feed and give it away."""
         cdef Py_ssize_t held = self._size
         self._size = 0
-        _PyBytes_Resize(&self._held, held + size)
+        if let_go < room_of(self._held) <= MOST_LET_GO:
+            self._move(held + size, held)
+        else:
+            _PyBytes_Resize(&self._held, held + size)
         if size:
             memcpy(text_of(self._held) + held, data, size)
         text = <bytes> self._held
         Py_CLEAR(self._held)
         return text
+
+    cdef int _move(self, Py_ssize_t size, Py_ssize_t held) except -1:
+        """Resize by a copy, and let all of the larger block go."""
+        global let_go
+        cdef PyObject* text = new_bytes(NULL, size)
+        memcpy(text_of(text), text_of(self._held), held)
+        let_go = room_of(self._held)
+        Py_XDECREF(self._held)
+        self._held = text
+        return 0
 
     cdef int _fail(self, str fault) except -1:
         self._fault = fault

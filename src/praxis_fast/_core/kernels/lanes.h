@@ -79,15 +79,24 @@ static KERNEL int may_be_faulty(const struct batch *b, int32_t max_depth)
     return b->bad_backslash != 0;
 }
 
-/* The bit at which the depth comes down from `depth` to zero, or -1. */
+/* The bit at which the depth comes down from `depth` to zero, or -1. Each outer closer
+   leads down by one, so the end is not before as many of them as there are levels. */
 static inline KERNEL int32_t find_end(uint64_t open, uint64_t close, int32_t depth)
 {
-    for (uint64_t left = outer_closers(open, close); left; left &= left - 1) {
-        uint64_t below = (left & -left) - 1;
-        if (depth + count(open & below) - count(close & below) == 1)
-            return __builtin_ctzll(left);
+    uint64_t outer = outer_closers(open, close);
+    int32_t levels = depth;
+    while (1) {
+        uint64_t upto;
+        for (; levels > 1; levels--)
+            outer &= outer - 1;
+        if (!outer)
+            return -1;
+        upto = outer ^ (outer - 1);
+        levels = depth + count(open & upto) - count(close & upto);
+        if (!levels)
+            return __builtin_ctzll(outer);
+        outer &= outer - 1;
     }
-    return -1;
 }
 
 /* From between texts to behind the opener of the next, with `depth` at 1 then. */
