@@ -61,6 +61,32 @@ async def test_bus_4_sequence_grows_when_the_clock_goes_back() -> None:
     assert times[0] > times[1] == times[2] < times[3]
 
 
+async def test_bus_4_sequence_grows_when_an_epoch_is_continued() -> None:
+    bus = EventBus(epoch="e1")
+    bus.publish("task.started")
+    bus.continue_epoch("e0", 10)
+    assert [bus.publish("task.started").seq, bus.publish("task.failed").seq] == [11, 12]
+    bus.continue_epoch("e2", 5)
+    event = bus.publish("task.started")
+    assert (event.epoch, event.seq, bus.published) == ("e2", 13, 4)
+
+
+async def test_bus_4_an_epoch_begins_when_the_reserved_numbers_are_used_up() -> None:
+    bus = EventBus(epoch="e1")
+    bus.reserve(3)
+    nested = iter(["task.started", "task.started"])
+    bus.add_sink(lambda event: [bus.publish(name) for name in nested] and None)
+    stamped: list[Event] = []
+    bus.add_sink(stamped.append)
+    bus.publish("task.started")
+    bus.publish(Event("task.started"))
+    bus.publish("task.started")
+    epochs = [event.epoch for event in stamped]
+    assert [event.seq for event in stamped] == [1, 2, 3, 4, 5]
+    assert epochs[:3] == ["e1"] * 3
+    assert epochs[3] == epochs[4] == bus.epoch != "e1"
+
+
 async def test_bus_4_epoch_differs_when_the_history_is_another() -> None:
     assert EventBus().epoch != EventBus().epoch
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections import deque
 from threading import get_ident
@@ -93,6 +94,9 @@ class EventBus:
         self._new_id = IDSource()
         self._time = ClockText(wall_clock)
         self._seq = 0
+        # The last number this epoch may give, and how many were never given.
+        self._reserved = sys.maxsize
+        self._skipped = 0
         self._matcher = Matcher(on_error=self._on_filter_error)
         self._current: Event | None = None
         self._mailboxes: set[Mailbox] = set()
@@ -145,7 +149,7 @@ class EventBus:
                 required_role,
                 self._new_id(),
                 self._time(),
-                self.epoch,
+                self.epoch if self._seq < self._reserved else self.begin_epoch(),
                 self._next_seq(),
             )
         self._outbox.append(event)
@@ -220,6 +224,29 @@ class EventBus:
     def seq(self) -> int:
         """The number of the newest event; 0 before the first."""
         return self._seq
+
+    @property
+    def published(self) -> int:
+        """How many events there were in this process."""
+        return self._seq - self._skipped
+
+    def continue_epoch(self, epoch: str, seq: int) -> None:
+        """Go on with the numbers after `seq`; numbers never go back (BUS-4)."""
+        self.epoch = epoch
+        self._reserved = sys.maxsize
+        if seq > self._seq:
+            self._skipped += seq - self._seq
+            self._seq = seq
+
+    def reserve(self, last: int) -> None:
+        """Give no number beyond `last` in this epoch: what follows begins another."""
+        self._reserved = last
+
+    def begin_epoch(self) -> str:
+        """Begin an epoch that nobody has heard of; the numbers go on."""
+        self.epoch = os.urandom(8).hex()
+        self._reserved = sys.maxsize
+        return self.epoch
 
     # subscribing
 
@@ -314,7 +341,7 @@ class EventBus:
             event,
             data=self._mask(_as_dict(event.data)),
             source=source,
-            epoch=self.epoch,
+            epoch=self.epoch if self._seq < self._reserved else self.begin_epoch(),
             seq=self._next_seq(),
         )
         return stamped

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
-from praxis_fast.api.encode import encode
+from praxis_fast.events.encode import encode
 
 
 @pytest.mark.parametrize(
