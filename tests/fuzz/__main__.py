@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 
 from tests.fuzz import kernels
 from tests.fuzz.campaign import FindingError, run_campaign
@@ -25,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(names))
     parser.add_argument("--executions", type=int, default=FULL, help="for each target")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--workers", type=int, default=0, help="one per processor")
     parser.add_argument("--input", type=bytes.fromhex, help="one input, hexadecimal")
     options = parser.parse_args()
     options.targets = options.targets or names
@@ -34,16 +36,19 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def fuzz(name: str, executions: int, seed: int) -> None:
+def fuzz(name: str, executions: int, seed: int, workers: int) -> None:
     start = time.monotonic()
+    reached: Counter[str] = Counter()
     if name == kernels.NAME:
         ran = kernels.run(executions, seed)
     else:
         target: Target = TARGETS[name]()
         ran = max(1, int(executions * target.share))
-        run_campaign(target, ran, seed)
+        reached = run_campaign(target, ran, seed, workers)
     seconds = time.monotonic() - start
-    print(f"{name:<12} {ran:>10,} executions {seconds:>7.1f} s", flush=True)
+    print(f"{name:<14} {ran:>10,} executions {seconds:>7.1f} s, no finding", flush=True)
+    for what, count in sorted(reached.items()):
+        print(f"    {count:>10,} {what}", flush=True)
 
 
 def main() -> int:
@@ -54,7 +59,7 @@ def main() -> int:
     print(f"fuzzing with seed {options.seed}", flush=True)
     try:
         for name in options.targets:
-            fuzz(name, options.executions, options.seed)
+            fuzz(name, options.executions, options.seed, options.workers)
     except FindingError as finding:
         print(finding, file=sys.stderr)
         return 1

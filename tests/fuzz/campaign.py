@@ -12,8 +12,10 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from random import Random
 from typing import Any
@@ -33,36 +35,53 @@ class FindingError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Worker:
-    """A process and where it is: the unit, and the input in it."""
+    """A process, where it is (the unit, and the input in it), and what it reached."""
 
     process: BaseProcess
     place: Any
+    reached: Connection[Any, Any]
 
 
-def run_campaign(target: Target, executions: int, seed: int) -> None:
-    """Run that many inputs; FindingError for the first that is one."""
+def run_campaign(
+    target: Target, executions: int, seed: int, workers: int = 0
+) -> Counter[str]:
+    """Run that many inputs; FindingError for the first that is one.
+
+    Returns what they reached. Without a number of workers each processor has one.
+    """
     units = -(-executions // UNIT)
-    workers = [
+    count = min(workers or os.cpu_count() or 1, units)
+    running = [
         start_worker(target, seed, range(first, units, count), executions)
-        for count in [min(os.cpu_count() or 1, units)]
         for first in range(count)
     ]
     try:
-        watch(target, seed, list(workers))
+        watch(target, seed, list(running))
+        return sum((worker.reached.recv() for worker in running), Counter())
     finally:
-        for worker in workers:
+        for worker in running:
             worker.process.kill()
             worker.process.join()
 
 
 def start_worker(target: Target, seed: int, units: range, executions: int) -> Worker:
     place = FORK.RawArray(ctypes.c_int64, 2)
-    process = FORK.Process(target=work, args=(target, seed, units, executions, place))
+    reached, sink = FORK.Pipe(duplex=False)
+    process = FORK.Process(
+        target=work, args=(target, seed, units, executions, place, sink)
+    )
     process.start()
-    return Worker(process, place)
+    return Worker(process, place, reached)
 
 
-def work(target: Target, seed: int, units: range, executions: int, place: Any) -> None:
+def work(
+    target: Target,
+    seed: int,
+    units: range,
+    executions: int,
+    place: Any,
+    sink: Connection[Any, Any],
+) -> None:
     """Run the units' inputs; the first that is a finding ends the process."""
     for unit in units:
         place[0] = unit
@@ -70,6 +89,7 @@ def work(target: Target, seed: int, units: range, executions: int, place: Any) -
         for index in range(min(UNIT, executions - unit * UNIT)):
             place[1] = index
             target.check(target.draw(rng))
+    sink.send(target.reached)
 
 
 def unit_generator(target: Target, seed: int, unit: int) -> Random:

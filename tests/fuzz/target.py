@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, ClassVar
@@ -22,6 +24,12 @@ class Target(ABC):
     name: ClassVar[str]
     share: ClassVar[float] = 1.0
     """How many of the executions asked for; a script of many steps counts as many."""
+    goals: ClassVar[Sequence[str]] = ()
+    """What a few thousand executions must have reached, as `reached` names it."""
+
+    def __init__(self) -> None:
+        self.reached: Counter[str] = Counter()
+        """How many executions came to what: errors, kinds of answers, policies."""
 
     @abstractmethod
     def draw(self, rng: Random) -> bytes:
@@ -47,6 +55,7 @@ class ParserTarget(Target):
     tokens: ClassVar[Sequence[bytes]] = ()
 
     def __init__(self) -> None:
+        super().__init__()
         self.mutator = Mutator(self.seeds(), self.tokens)
 
     @abstractmethod
@@ -65,6 +74,16 @@ def attempt(error: type[ProtocolError], parse: Callable[..., Any], *args: Any) -
         if type(refusal) is not error:
             raise
         return refusal
+
+
+def quick_cuts(data: bytes, seed: int) -> list[bytes]:
+    """The data in up to six pieces, empty ones included; the seed has 32 bits."""
+    places = [0, len(data)]
+    for _ in range(seed % 6):
+        seed = seed * 1664525 + 1013904223 & 0xFFFFFFFF
+        places.append((seed >> 8) % (len(data) + 1))
+    places.sort()
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 def same_for_every_cut(run: Callable[[list[bytes]], Outcome], data: bytes) -> Outcome:

@@ -40,6 +40,15 @@ def test_targets_hold_on_a_few_inputs(name: str) -> None:
             raise
 
 
+@pytest.mark.parametrize("name", [name for name in TARGETS if TARGETS[name].goals])
+def test_inputs_reach_what_the_target_is_for(name: str) -> None:
+    target = TARGETS[name]()
+    rng = Random(f"reach {name}")
+    for _ in range(4000):
+        target.check(target.draw(rng))
+    assert [goal for goal in target.goals if not target.reached[goal]] == []
+
+
 @pytest.mark.parametrize(("name", "data"), FOUND)
 def test_old_findings_stay_fixed(name: str, data: str) -> None:
     TARGETS[name]().check(bytes.fromhex(data))
