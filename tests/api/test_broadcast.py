@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from praxis_fast.api.broadcast import NO_FD, SLICE, Broadcast, Channel
+from praxis_fast.api.broadcast import NO_FD, SLICE, STRIDE, Broadcast, Channel
 from praxis_fast.api.shapes import aliased_shape, plain_shape
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import EventFilter
@@ -161,6 +161,52 @@ async def test_change_writes_first_what_was_promised(
     bus.publish("b")
     await turn()
     assert receiver.told == [1, 3]
+
+
+async def test_change_serves_nobody_else(
+    bus: EventBus, broadcast: Broadcast, channel: Channel
+) -> None:
+    receivers = [FakeReceiver(channel) for _ in range(200)]
+    for receiver in receivers:
+        broadcast.add(receiver, EventFilter())
+    bus.publish("a")
+    broadcast.change(receivers[7], EventFilter({"b"}))
+    broadcast.flush(receivers[9])
+    served = [at for at, receiver in enumerate(receivers) if receiver.writes]
+    assert served == [7, 9]
+    await turn()
+    assert [receiver.told for receiver in receivers] == [[1]] * len(receivers)
+
+
+async def test_flush_tells_one_receiver_its_gap_first(
+    bus: EventBus, broadcast: Broadcast, channel: Channel
+) -> None:
+    receiver = FakeReceiver(channel)
+    broadcast.add(receiver, EventFilter())
+    for _ in range(5):
+        bus.publish("a")
+    broadcast.flush(receiver)
+    assert receiver.told == [(1, 2, 2), 3, 4, 5]
+    assert broadcast.counters.dropped == 2
+    await turn()
+    assert len(receiver.writes) == 1
+
+
+async def test_ws_8_those_who_are_expelled_are_told_in_slices(
+    bus: EventBus, broadcast: Broadcast, channel: Channel
+) -> None:
+    receivers = [FakeReceiver(channel, "disconnect") for _ in range(3 * STRIDE)]
+    for receiver in receivers:
+        broadcast.add(receiver, EventFilter())
+    for _ in range(4):
+        bus.publish("a")
+    for told in (STRIDE, 2 * STRIDE, 3 * STRIDE):
+        assert not broadcast.change(receivers[-1], EventFilter())
+        await asyncio.sleep(0)
+        assert sum(len(receiver.expelled) for receiver in receivers) == told
+    assert not len(channel.matcher)
+    assert not len(channel.fanout)
+    assert broadcast.counters.expelled == 3 * STRIDE
 
 
 async def test_nothing_is_encoded_when_nobody_wants_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from praxis_fast.api.access import Access
+from praxis_fast.api.broadcast import STRIDE
 from praxis_fast.api.event_socket import CLOSE_TIMEOUT, MESSAGES_PER_TURN, EventSocket
 from praxis_fast.api.gateway import EventGateway
 from praxis_fast.events.bus import EventBus
@@ -136,6 +138,47 @@ async def test_messages_of_one_client_are_answered_in_turns(
     assert len(transport.frames()) == MESSAGES_PER_TURN
     await turn()
     assert len(transport.frames()) == 5
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [("SUBSCRIBE_EVENTS", {"event_types": ["a"]}), ("RESUME", {"since": "e1-1"})],
+)
+async def test_what_one_client_asks_writes_to_nobody_else(
+    gateway: EventGateway, bus: EventBus, request_: tuple[str, Any]
+) -> None:
+    bus.declare("a")
+    clients = [enter(gateway) for _ in range(100)]
+    bus.publish("a")
+    kind, payload = request_
+    clients[3][0].data_received(text({"type": kind, "payload": payload}))
+    told = [[frame["type"] for frame in transport.frames()] for _, transport in clients]
+    assert told[3][0] == "a"
+    assert len(told[3]) == 2
+    assert not any(told[:3] + told[4:])
+    await turn()
+    told = [[frame["type"] for frame in transport.frames()] for _, transport in clients]
+    assert told == [["a"]] * 3 + [[]] + [["a"]] * 96
+
+
+async def test_prc_1_goodbyes_are_said_in_slices_and_name_the_last_event_sent(
+    gateway: EventGateway, bus: EventBus
+) -> None:
+    clients = [enter(gateway) for _ in range(2 * STRIDE)]
+    bus.publish("a")
+    closing = asyncio.create_task(gateway.close(timeout=5.0))
+    await asyncio.sleep(0)
+    assert sum(not socket._inbound.is_open for socket, _ in clients) == STRIDE - 1
+    bus.publish("b")
+    await turn()
+    for number, (socket, transport) in enumerate(clients):
+        *events, goodbye, close = transport.frames()
+        assert goodbye["payload"]["since"] == f"e1-{len(events)}"
+        assert [event["seq"] for event in events] == [1, 2][: len(events)]
+        assert len(events) == 1 if number < STRIDE - 1 else 2
+        assert close.code == 1001
+        socket.connection_lost(None)
+    await closing
 
 
 async def test_client_that_does_not_read_is_not_read_either(

@@ -321,7 +321,7 @@ async def test_client_that_leaves_is_forgotten(
     assert server.gateway.clients == 1
     stream.answer.close()
     await eventually(lambda: server.gateway.clients == 0)
-    assert not server.gateway.broadcast._receivers
+    assert not len(server.gateway.streams._channel.fanout)
 
 
 async def test_prc_1_close_ends_streams_with_where_to_go_on(

@@ -189,6 +189,20 @@ class Traffic(RuleBasedStateMachine):
                 model.queue and not model.unwritten for model in self.models.values()
             )
 
+    @rule(key=keys)
+    def flush_key(self, key: int) -> None:
+        data = self.fanout.flush_key(key)
+        model = self.models.get(key)
+        if data is None:
+            assert model is None or model.unwritten or not model.queue
+            return
+        assert model is not None
+        assert model.unwritten == 0
+        gaps, seqs = model.serve()
+        assert self.fanout.gaps(key) == gaps
+        assert read_seqs(data) == seqs
+        assert gaps or seqs
+
     @precondition(lambda self: self.models)
     @rule(data=st.data())
     def written(self, data: st.DataObject) -> None:
@@ -215,6 +229,7 @@ class Traffic(RuleBasedStateMachine):
         assert len(self.fanout) == len(self.models)
         for key, model in self.models.items():
             assert key in self.fanout
+            assert self.fanout.is_waiting(key) == bool(model.queue)
             waiting = [item[0] for item in model.queue]
             assert sorted(model.received + model.lost + waiting) == model.expected
 
@@ -416,6 +431,34 @@ def test_coalesce_drops_the_oldest_when_topics_are_too_many(fanout: Any) -> None
     assert fanout.gaps("a") == [(1, 2, 2)]
 
 
+def test_one_subscriber_is_served_out_of_its_turn_and_nobody_else(fanout: Any) -> None:
+    for key in range(5):
+        fanout.subscribe(key, "g")
+    for seq in (1, 2):
+        fanout.publish(b"frame", ["g"], seq)
+    data = fanout.flush_key(3)
+    assert data == b"frameframe"
+    assert fanout.flush_key(3) is None
+    handed = fanout.flush()
+    assert {key for key, _ in handed} == {0, 1, 2, 4}
+    assert all(other is data for _, other in handed)
+    fanout.publish(b"more", ["g"], 3)
+    assert fanout.flush_key(3) is None
+    fanout.written(3, 10)
+    assert fanout.flush_key(3) == b"more"
+    assert fanout.flush_key("nobody") is None
+
+
+def test_one_subscriber_served_alone_is_told_its_gap(fanout: Any) -> None:
+    fanout.subscribe("a", "g", max_events=1)
+    for seq in (1, 2, 3):
+        fanout.publish(b"%d" % seq, ["g"], seq)
+    assert fanout.flush_key("a") == b"3"
+    assert fanout.gaps("a") == [(1, 2, 2)]
+    assert fanout.flush() == []
+    assert fanout.pending_bytes == 0
+
+
 def test_a_subscriber_that_moves_keeps_what_waits_and_what_is_unwritten(
     fanout: Any,
 ) -> None:
@@ -554,6 +597,7 @@ def test_unknown_keys_are_ignored(fanout: Any) -> None:
     fanout.written("a", 5)
     assert fanout.gaps("a") == []
     assert fanout.expelled() == []
+    assert not fanout.is_waiting("a")
     assert "a" not in fanout
 
 

@@ -864,6 +864,26 @@ cdef class Fanout:
         self.trim_stale()
         return handed
 
+    def is_waiting(self, key):
+        """Whether the subscriber has frames or gaps coming that were not handed out."""
+        found = self.subs.get(key)
+        return found is not None and (<Subscriber> found).is_waiting()
+
+    def flush_key(self, key):
+        """What one subscriber gets, out of its turn; None when it gets nothing now.
+
+        Nobody else is looked at. Its gaps and `written` are as after `flush`.
+        """
+        cdef Subscriber sub
+        found = self.subs.get(key)
+        if found is None:
+            return None
+        sub = <Subscriber> found
+        if sub.unwritten or not sub.is_waiting():
+            return None
+        self.make_stale(sub.log)
+        return self.serve(sub)
+
     cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:
         # Out of reach of whatever the collector may run in between.
         cdef list ready = self.ready

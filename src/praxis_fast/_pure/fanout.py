@@ -303,6 +303,22 @@ class Fanout:
             self._joined.clear()
         return handed
 
+    def is_waiting(self, key: Hashable) -> bool:
+        """Whether the subscriber has frames or gaps coming that were not handed out."""
+        sub = self._subs.get(key)
+        return sub is not None and bool(sub.queue)
+
+    def flush_key(self, key: Hashable) -> bytes | None:
+        """What one subscriber gets, out of its turn; None when it gets nothing now.
+
+        Nobody else is looked at. Its gaps and `written` are as after `flush`.
+        """
+        sub = self._ready.get(key)
+        data = None if sub is None else self._serve(sub)
+        if not self._ready:
+            self._joined.clear()
+        return data
+
     def _serve(self, sub: Subscriber) -> bytes:
         del self._ready[sub.key]
         frames = sub.take_frames()

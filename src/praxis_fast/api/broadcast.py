@@ -17,6 +17,7 @@ the subscriber's policy.
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
 from praxis_fast.api.counters import Counters
@@ -93,13 +94,17 @@ class Broadcast:
         self._loop = loop
         self._channels = channels
         self._is_scheduled = False
-        self._receivers: set[Receiver] = set()
+        # Told so in slices: whoever is in here is no receiver any more.
+        self._expelled: deque[tuple[Receiver, int]] = deque()
         self._sink = bus.add_sink(self._on_event)
 
     @property
     def pending_bytes(self) -> int:
         """Bytes queued and not yet handed out; frames many wait for count once."""
         return sum(channel.fanout.pending_bytes for channel in self._channels)
+
+    def __contains__(self, receiver: Receiver) -> bool:
+        return receiver in receiver.channel.fanout
 
     def close(self) -> None:
         """Take no more events off the bus."""
@@ -108,7 +113,6 @@ class Broadcast:
     def add(self, receiver: Receiver, wanted: EventFilter) -> None:
         """Give a receiver the events that a filter matches, from now on."""
         channel = receiver.channel
-        self._receivers.add(receiver)
         channel.fanout.subscribe(
             receiver,
             channel.matcher.add(receiver, wanted),
@@ -122,7 +126,7 @@ class Broadcast:
 
         False when the receiver was expelled meanwhile.
         """
-        self.flush_all()
+        self.flush(receiver)
         if not self.remove(receiver):
             return False
         self.add(receiver, wanted)
@@ -130,25 +134,31 @@ class Broadcast:
 
     def remove(self, receiver: Receiver) -> bool:
         """Give a receiver nothing more; False when it was gone already."""
-        if receiver not in self._receivers:
-            return False
-        self._receivers.discard(receiver)
+        was_there = receiver in self
         receiver.channel.matcher.discard(receiver)
         receiver.channel.fanout.unsubscribe(receiver)
-        return True
+        return was_there
 
     def written(self, receiver: Receiver, size: int) -> None:
         """The kernel took what `deliver` had to leave."""
-        if receiver not in self._receivers:
+        if receiver not in self:
             return
         receiver.channel.fanout.written(receiver, size)
         self._schedule()
 
-    def flush_all(self) -> None:
-        """Write everything that can be written now."""
-        for channel in self._channels:
-            while channel.fanout.has_pending:
-                self._flush(channel, STRIDE)
+    def is_waiting(self, receiver: Receiver) -> bool:
+        """Whether something comes for a receiver that `deliver` was not given yet."""
+        return receiver.channel.fanout.is_waiting(receiver)
+
+    def flush(self, receiver: Receiver) -> None:
+        """Write one receiver what it was promised so far, if it can be written now.
+
+        Nobody else is served: with all of them the loop would be held for as long as
+        there are receivers, whenever one of them says something.
+        """
+        data = receiver.channel.fanout.flush_key(receiver)
+        if data is not None:
+            self._leave_rest(receiver, self._tell_gaps(receiver, data), 0)
 
     def _on_event(self, event: Event) -> None:
         for channel in self._channels:
@@ -177,9 +187,9 @@ class Broadcast:
         for channel in self._channels:
             if channel.fanout.has_pending:
                 self._flush_slice(channel, until)
-            else:
-                # Whoever went over its bound may have been the only one waiting.
-                self._expel(channel)
+            gone = cast("list[tuple[Receiver, int]]", channel.fanout.expelled())
+            self._expelled += gone
+        self._tell_expelled()
         self.counters.turns.observe(self._clock() - begun)
 
     def _flush_slice(self, channel: Channel, until: float) -> None:
@@ -200,7 +210,6 @@ class Broadcast:
             ]
         for receiver, data, size in send_all(turn, fanout.written):
             self._leave_rest(receiver, data, size)
-        self._expel(channel)
 
     def _tell_gaps(self, receiver: Receiver, data: bytes) -> bytes:
         channel = receiver.channel
@@ -218,13 +227,14 @@ class Broadcast:
         if receiver.deliver(rest):
             fanout.written(receiver, len(rest))
 
-    def _expel(self, channel: Channel) -> None:
-        expelled = cast("list[tuple[Receiver, int]]", channel.fanout.expelled())
-        for receiver, last_seq in expelled:
-            self._receivers.discard(receiver)
-            channel.matcher.discard(receiver)
+    def _tell_expelled(self) -> None:
+        for _ in range(min(STRIDE, len(self._expelled))):
+            receiver, last_seq = self._expelled.popleft()
+            receiver.channel.matcher.discard(receiver)
             self.counters.expelled += 1
             receiver.expel(last_seq)
+        if self._expelled:
+            self._schedule()
 
 
 def _as_it_is(event: Event) -> Event:

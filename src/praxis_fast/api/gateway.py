@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from praxis_fast.api.broadcast import Broadcast, Channel
+from praxis_fast.api.broadcast import STRIDE, Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
 from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
 from praxis_fast.api.encode import encode
@@ -275,13 +275,11 @@ class EventGateway:
     async def close(self, timeout: float = 2.0) -> None:
         """Say goodbye to every client (1001) and leave no connection behind."""
         self._is_closing = True
-        self.broadcast.flush_all()
         ending = asyncio.create_task(self.streams.close())
         self._timer.cancel()
-        for client in list(self._sockets):
-            self._say_goodbye(client)
         try:
             async with asyncio.timeout(timeout):
+                await self._say_goodbyes()
                 await self._is_empty.wait()
                 await ending
         except TimeoutError:
@@ -296,10 +294,18 @@ class EventGateway:
 
     # inside
 
+    async def _say_goodbyes(self) -> None:
+        """Clients not reached yet go on getting events between the slices."""
+        for number, client in enumerate(list(self._sockets)):
+            if number % STRIDE == STRIDE - 1:
+                await asyncio.sleep(0)
+            self._say_goodbye(client)
+
     def _say_goodbye(self, client: EventSocket) -> None:
         """End a client with a last message that tells where to go on (PRC-1)."""
         if client in self._members:
-            is_level = not client.is_paused and client not in self.rejoining
+            self.broadcast.flush(client)
+            is_level = not client.is_paused and client in self.broadcast
             token = self.journal.token if is_level else None
             client.send(text_frame(encode(closing_message("going away", token))))
         client.close(1001, "going away")

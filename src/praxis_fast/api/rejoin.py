@@ -51,7 +51,7 @@ class Rejoining:
 
         What it was promised so far is written first.
         """
-        self._broadcast.flush_all()
+        self._broadcast.flush(client)
         self._broadcast.remove(client)
         replay = Replay(self._journal, token, wanted, client.channel, self._max_event)
         self._replays[client] = replay

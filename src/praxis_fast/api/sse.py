@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 from praxis_fast.api.access import header_values
-from praxis_fast.api.broadcast import NO_FD
+from praxis_fast.api.broadcast import NO_FD, STRIDE
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
 from praxis_fast.api.rejoin import count_rejoin
@@ -62,6 +62,8 @@ PATIENCE = 4 * HEARTBEAT
 
 # Where our HTTP class says which transport a request came by.
 EXTENSION = "praxis_fast.transport"
+# Set there by us: the response is a stream, and its own rules for slow readers hold.
+IS_STREAM = "is_stream"
 
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -198,12 +200,15 @@ class EventStreams:
 
     async def close(self) -> None:
         """End every stream with a last event that tells where to go on."""
-        for client in list(self._clients):
-            was_idle = client.is_idle
-            self._gateway.broadcast.flush_all()
-            # Whoever still reads the past, or has not read what it was handed, misses
-            # something; what it saw last is where it goes on.
-            is_level = self._gateway.broadcast.remove(client) and was_idle
+        for number, client in enumerate(list(self._clients)):
+            if number % STRIDE == STRIDE - 1:
+                await asyncio.sleep(0)
+            broadcast = self._gateway.broadcast
+            broadcast.flush(client)
+            # Whoever still reads the past, or has too much to read, misses something;
+            # what it saw last is where it goes on.
+            is_behind = broadcast.is_waiting(client)
+            is_level = broadcast.remove(client) and not is_behind
             token = self._gateway.journal.token if is_level else None
             client.end(closing("going away", token))
         await self._is_empty.wait()
@@ -242,6 +247,7 @@ class EventStreams:
         watcher = asyncio.create_task(watch(receive, client))
         transport = transport_of(scope)
         if transport is not None:
+            scope["extensions"][EXTENSION][IS_STREAM] = True
             tune(transport)
         opening = self._opening(scope["path"], rejected)
         try:
@@ -294,7 +300,7 @@ class EventStreams:
         await client.write(data)
 
     async def _beat(self, client: SSEClient) -> None:
-        self._gateway.broadcast.flush_all()
+        self._gateway.broadcast.flush(client)
         if client.is_idle:
             # Nothing is on its way, so the client has all until here.
             await client.write(b": heartbeat\n" + self._here() + b"\n")
