@@ -254,6 +254,15 @@ class HTTPLimits:
     max_body: Annotated[Size, Meta(description="bytes in a request body")] = MIB
     header_timeout: Annotated[Seconds, Meta(description="s for the headers")] = 10.0
     body_timeout: Annotated[Seconds, Meta(description="s for a body")] = 30.0
+    body_grace: Annotated[
+        Seconds, Meta(description="s a body may begin slower than `body_rate`")
+    ] = 5.0
+    body_rate: Annotated[Rate, Meta(description="bytes a second of a body after")] = (
+        240.0
+    )
+    reader_timeout: Annotated[
+        Seconds, Meta(description="s a client may read nothing of an answer")
+    ] = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,11 @@ def tune(transport: asyncio.Transport) -> None:
     """Have the kernel and the transport say at once when nobody reads."""
     # No byte may wait in the transport unnoticed: it tells us as soon as one does.
     transport.set_write_buffer_limits(high=0)
+    limit_unsent(transport)
+
+
+def limit_unsent(transport: asyncio.Transport) -> None:
+    """Have the kernel take no more than it will send soon."""
     raw = transport.get_extra_info("socket")
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if raw is None or option is None or raw.family == getattr(socket, "AF_UNIX", -1):
