@@ -217,6 +217,29 @@ def test_streams_keep_their_turns_when_a_flush_is_bounded(backend: Any) -> None:
     assert order == [*ids, *ids]
 
 
+def test_a_bounded_flush_leaves_frames_of_no_stream_for_later_too(backend: Any) -> None:
+    session = with_stream(backend)
+    session.receive_data(b"".join(ping(value) for value in range(1, 4)))
+    session.receive_data(b"".join(window(3 + 2 * n, flags=SYN) for n in range(3)))
+    session.data_to_send(40)
+    for n in range(3):
+        session.reset_stream(3 + 2 * n)
+    session.receive_data(ping(4))
+    session.ping(20.0)
+    session.go_away()
+    flushes = []
+    while session.pending_out:
+        before = session.pending_out
+        raw = session.data_to_send(24)
+        assert before - session.pending_out == len(raw)
+        flushes.append([(frame.kind, frame.flags) for frame in frames(raw)])
+    assert flushes == [
+        [(PING, ACK), (PING, SYN)],
+        [(WINDOW, RST), (WINDOW, RST)],
+        [(WINDOW, RST), (GO_AWAY, 0)],
+    ]
+
+
 @pytest.mark.parametrize(
     "end",
     [

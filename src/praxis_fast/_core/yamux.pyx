@@ -1176,34 +1176,38 @@ cdef class YamuxSession:
 
     cdef bytes _write_frames(self, int64_t bound):
         """Frames until `bound` is reached: one buffer, written once."""
-        cdef int64_t room = bound + MAX_TURN + HEADER_SIZE * (
-            <int64_t>len(self._pongs) + <int64_t>len(self._resets) + 2
-        )
+        cdef int64_t room = bound + MAX_TURN + 2 * HEADER_SIZE
         cdef PyObject* text = new_bytes(NULL, <Py_ssize_t>min(room, self._pending))
         cdef uint8_t* start = <uint8_t*>text_of(text)
-        cdef uint8_t* p = self._put_session_frames(start)
+        cdef uint8_t* p = self._put_session_frames(start, bound)
         cdef stream_state* stream
         while self._ready.first != NULL and p - start < bound:
             stream = self._ready.first
             list_remove(&self._ready, stream, READY)
             p = self._take_turn(stream, p)
-        if self._go_away_due and self._ready.first == NULL:
+        if self._go_away_due and self._ready.first == NULL and not self._resets:
             # Many peers drop their streams on it, so it goes behind all data.
             self._go_away_due = False
             p = put_header(p, GO_AWAY, 0, 0, NORMAL)
         self._pending -= p - start
         return finish_bytes(text, p - start)
 
-    cdef uint8_t* _put_session_frames(self, uint8_t* p) except NULL:
-        for value in self._pongs:
-            p = put_header(p, PING, ACK, 0, value)
-        self._pongs.clear()
-        if self._ping_queued:
+    cdef uint8_t* _put_session_frames(self, uint8_t* p, int64_t bound) except NULL:
+        """Frames that belong to no stream, until `bound` is reached."""
+        cdef Py_ssize_t most = <Py_ssize_t>((bound + HEADER_SIZE - 1) // HEADER_SIZE)
+        cdef const uint8_t* last = p + most * HEADER_SIZE
+        if self._pongs:
+            for value in self._pongs[:most]:
+                p = put_header(p, PING, ACK, 0, value)
+            del self._pongs[:most]
+        if self._ping_queued and p < last:
             self._ping_queued = False
             p = put_header(p, PING, SYN, 0, self._ping_value)
-        for stream_id in self._resets:
-            p = put_header(p, WINDOW_UPDATE, RST, stream_id, 0)
-        self._resets.clear()
+        if self._resets:
+            most = (last - p) // HEADER_SIZE
+            for stream_id in self._resets[:most]:
+                p = put_header(p, WINDOW_UPDATE, RST, stream_id, 0)
+            del self._resets[:most]
         return p
 
     cdef uint8_t* _take_turn(self, stream_state* stream, uint8_t* p) except NULL:

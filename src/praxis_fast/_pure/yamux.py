@@ -691,12 +691,13 @@ class YamuxSession:
         if self._is_closed:
             data, self._last_words, self._pending = self._last_words, b"", 0
             return data
-        parts = self._session_frames()
+        bound = self._pending if max_bytes is None else max(max_bytes, 0)
+        parts = self._session_frames(-(-bound // HEADER.size))
         size = len(parts) * HEADER.size
-        while self._ready and (max_bytes is None or size < max_bytes):
+        while self._ready and size < bound:
             stream = self._ready.popitem(last=False)[1]
             size += self._take_turn(stream, parts)
-        if self._go_away_due and not self._ready:
+        if self._go_away_due and not self._ready and not self._resets:
             # Many peers drop their streams on it, so it goes behind all data.
             self._go_away_due = False
             parts.append(HEADER.pack(VERSION, GO_AWAY, 0, 0, NORMAL))
@@ -705,19 +706,21 @@ class YamuxSession:
         self._wake_stalled()
         return b"".join(parts)
 
-    def _session_frames(self) -> list[bytes | memoryview]:
+    def _session_frames(self, most: int) -> list[bytes | memoryview]:
+        """Frames that belong to no stream, at most so many."""
         parts: list[bytes | memoryview] = [
-            HEADER.pack(VERSION, PING, ACK, 0, value) for value in self._pongs
+            HEADER.pack(VERSION, PING, ACK, 0, value) for value in self._pongs[:most]
         ]
-        self._pongs.clear()
-        if self._ping_queued:
+        del self._pongs[:most]
+        if self._ping_queued and len(parts) < most:
             self._ping_queued = False
             parts.append(HEADER.pack(VERSION, PING, SYN, 0, self._ping_value))
+        left = most - len(parts)
         parts.extend(
             HEADER.pack(VERSION, WINDOW_UPDATE, RST, stream_id, 0)
-            for stream_id in self._resets
+            for stream_id in self._resets[:left]
         )
-        self._resets.clear()
+        del self._resets[:left]
         return parts
 
     def _take_turn(self, stream: Stream, parts: list[bytes | memoryview]) -> int:
