@@ -221,8 +221,7 @@ class Inbound:
             raise ViolationError(1002, str(error)) from None
         except UnicodeDecodeError as error:
             raise ViolationError(1007, _utf8_fault(error)) from None
-        if self._parts is not None:
-            raise ViolationError(1002, "message not finished")
+        # It may come amid the fragments of a message, as any control frame (5.4).
         if self._state == _OPEN:
             self._out += _close_frame(data)
         self._end()
