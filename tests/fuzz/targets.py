@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.fuzz.fanout import FanoutScript
+from tests.fuzz.fanout import Fanout
 from tests.fuzz.identity import IDENTITY
-from tests.fuzz.matcher import MatcherScript
+from tests.fuzz.matcher import Matcher
 from tests.fuzz.mdns import MDNSPacket
 from tests.fuzz.messages import MESSAGES
 from tests.fuzz.multistream import Multistream
@@ -19,8 +19,8 @@ ALL: tuple[type[Target], ...] = (
     Yamux,
     YamuxAlone,
     YamuxScript,
-    MatcherScript,
-    FanoutScript,
+    Matcher,
+    Fanout,
     Multistream,
     *NOISE,
     *IDENTITY,

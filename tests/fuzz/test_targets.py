@@ -23,7 +23,7 @@ FOUND = [
     # Bad text with a bad frame behind it in one piece got no close frame.
     ("websocket", "8181" + "00000000" + "ff" + "8101" + "78"),
     # The plain fan-out went on coalescing after its last gap was told.
-    ("fanout", "ab38d27b05706570"),
+    ("fanout", "cefd8a46ff43063a7774cdce52bcd7722c72a412b68b"),
 ]
 
 
