@@ -221,6 +221,19 @@ class JournalLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalFileLimits:
+    """The journal on disk, which reaches further back and outlives the process."""
+
+    max_events: Annotated[Count, Meta(description="events kept")] = 1_000_000
+    max_age: Annotated[Seconds, Meta(description="s an event is kept")] = 7 * 86400.0
+    max_bytes: Annotated[Size, Meta(description="bytes of events kept")] = 1024 * MIB
+    max_waiting: Annotated[Count, Meta(description="events not yet written")] = 100_000
+    max_waiting_bytes: Annotated[
+        Size, Meta(description="bytes of events not yet written")
+    ] = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
 class WebSocketLimits:
     """WebSocket clients."""
 
@@ -267,7 +280,7 @@ class HTTPLimits:
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """Databases: the webhooks' outbox and the audit log."""
+    """Databases: the webhooks' outbox, the audit log and the journal on disk."""
 
     commit_interval: Annotated[
         Seconds, Meta(description="s a write may wait for others to share its commit")
@@ -339,6 +352,7 @@ class Limits:
     tools: ToolLimits = field(default_factory=ToolLimits)
     events: EventLimits = field(default_factory=EventLimits)
     journal: JournalLimits = field(default_factory=JournalLimits)
+    journal_file: JournalFileLimits = field(default_factory=JournalFileLimits)
     websocket: WebSocketLimits = field(default_factory=WebSocketLimits)
     http: HTTPLimits = field(default_factory=HTTPLimits)
     store: StoreLimits = field(default_factory=StoreLimits)

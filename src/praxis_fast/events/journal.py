@@ -22,8 +22,15 @@ How a subscriber gets from the past to the present without losing or repeating a
    the two; an event that is stamped but still waits for delivery reaches the journal
    and the receivers after this step. So the live stream begins exactly at `last + 1`.
 
-The second half of 3 needs the journal to be the sink right before the one that serves
-the receivers.
+The second half of 3 needs the journal to be a sink before the one that serves the
+receivers, and none between them that hands a subscriber over.
+
+A journal may have a past: events older than the ring, on disk (`journal_file`). `read`
+serves the ring alone; what is older comes from `fetch`, and a subscriber goes over from
+one to the other at any number, for both count the same events.
+
+The bus may begin another epoch while it runs, its numbers going on. A position of an
+epoch that ended here is as good as one of the present epoch.
 """
 
 from __future__ import annotations
@@ -32,7 +39,7 @@ from collections import deque
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from msgspec.structs import force_setattr, replace
@@ -40,7 +47,7 @@ from msgspec.structs import force_setattr, replace
 from praxis_fast.limits import JournalLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import Event, EventFilter
@@ -56,6 +63,9 @@ MALFORMED = "malformed"
 # More digits than any number of ours; Python would take seconds to read thousands.
 _MAX_DIGITS = 18
 
+# Epochs that ended while the ring was here; more than one is rare.
+_MAX_FORMER = 16
+
 
 class ResetError(Exception):
     """There is no exact continuation: evicted, future, epoch or malformed (WS-9)."""
@@ -66,13 +76,45 @@ class ResetError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """An event as it is kept."""
+
     event: Event
     """A copy whose `data` are the encoded bytes."""
     data: bytes | None
     """None when the data has no JSON form."""
     kept_at: float
     size: int
+
+    def matches(self, wanted: EventFilter | None) -> bool:
+        """Whether a filter lets the event through."""
+        if wanted is None:
+            return True
+        event = self.event
+        if wanted.overrides_matches and self.data is not None:
+            # Users' filters may look at the data.
+            event = replace(event, data=orjson.loads(self.data))
+        return wanted.matches(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The next events after a position; numbers left out are events that are lost."""
+
+    entries: Sequence[Entry]
+    upto: int
+    """There is nothing else up to this number."""
+
+
+class OlderEvents(Protocol):
+    """Where events are that the ring let go."""
+
+    @property
+    def first(self) -> int:
+        """The oldest of them."""
+
+    async def read(self, position: int, max_events: int) -> Past:
+        """The next ones after a position; ResetError when they were let go."""
 
 
 class Journal:
@@ -85,12 +127,17 @@ class Journal:
         *,
         encode: Callable[[Any], bytes],
         clock: Callable[[], float],
+        past: OlderEvents | None = None,
     ) -> None:
-        self.epoch = bus.epoch
+        self._bus = bus
+        self._past = past
+        # As far as the ring knows; the bus may be ahead by what waits for delivery.
+        self._epoch = bus.epoch
+        self._former: dict[str, int] = {}
         self._limits = limits or JournalLimits()
         self._encode = encode
         self._clock = clock
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[Entry] = deque()
         self._size = 0
         self._last = bus.seq
         self._sink = bus.add_sink(self._on_event)
@@ -109,9 +156,24 @@ class Journal:
         return self._size
 
     @property
+    def epoch(self) -> str:
+        """The present epoch."""
+        return self._bus.epoch
+
+    @property
     def first(self) -> int:
-        """The oldest event kept; one more than `last` when none is."""
+        """The oldest event in the ring; one more than `last` when there is none."""
         return self._last - len(self._entries) + 1
+
+    @property
+    def oldest(self) -> int:
+        """The oldest event there is, in the ring or before it."""
+        return self.first if self._past is None else min(self.first, self._past.first)
+
+    @property
+    def newest(self) -> Entry | None:
+        """The newest event in the ring."""
+        return self._entries[-1] if self._entries else None
 
     @property
     def last(self) -> int:
@@ -140,14 +202,25 @@ class Journal:
         epoch, dash, digits = token.rpartition("-")
         if not (dash and digits.isascii() and digits.isdigit()):
             raise ResetError(MALFORMED)
-        if epoch != self.epoch:
+        last = self._last if epoch == self.epoch else self._former.get(epoch)
+        if last is None:
             raise ResetError(OTHER_EPOCH)
-        seq = int(digits) if len(digits) <= _MAX_DIGITS else self._last + 1
-        if seq > self._last:
+        seq = int(digits) if len(digits) <= _MAX_DIGITS else last + 1
+        if seq > last:
             raise ResetError(FUTURE)
-        if seq < self.first - 1:
+        if seq < self.oldest - 1:
             raise ResetError(EVICTED)
         return seq
+
+    def is_past(self, position: int) -> bool:
+        """Whether what follows a position is older than the ring: see `fetch`."""
+        return self._past is not None and position + 1 < self.first
+
+    async def fetch(self, position: int, max_events: int) -> Past:
+        """What follows a position older than the ring; ResetError when it is gone."""
+        if self._past is None:
+            raise ResetError(EVICTED)
+        return await self._past.read(position, max_events)
 
     def read(
         self, position: int, wanted: EventFilter | None = None, max_events: int = 1024
@@ -161,7 +234,7 @@ class Journal:
         if begin < 0:
             raise ResetError(EVICTED)
         looked = list(islice(self._entries, begin, begin + max_events))
-        found = [entry.event for entry in looked if _matches(wanted, entry)]
+        found = [entry.event for entry in looked if entry.matches(wanted)]
         return found, position + len(looked)
 
     def since(self, token: str, wanted: EventFilter | None = None) -> list[Event]:
@@ -172,21 +245,28 @@ class Journal:
         if event.seq != self._last + 1:
             # Never with a bus that works; a hole would be a silent loss.
             self._clear()
+        if event.epoch != self._epoch:
+            self._on_epoch(event)
         self._last = event.seq
         entry = self._entry(event)
         self._entries.append(entry)
         self._size += entry.size
         self._evict()
 
-    def _entry(self, event: Event) -> _Entry:
+    def _on_epoch(self, event: Event) -> None:
+        if len(self._former) < _MAX_FORMER:
+            self._former[self._epoch] = event.seq - 1
+        self._epoch = event.epoch
+
+    def _entry(self, event: Event) -> Entry:
         now = self._clock()
         try:
             data = self._encode(event.data)
         except (TypeError, ValueError):
-            return _Entry(event, None, now, OVERHEAD)
+            return Entry(event, None, now, OVERHEAD)
         kept = copy(event)
         force_setattr(kept, "data", orjson.Fragment(data))
-        return _Entry(kept, data, now, len(data) + OVERHEAD)
+        return Entry(kept, data, now, len(data) + OVERHEAD)
 
     def _evict(self) -> None:
         limits, entries = self._limits, self._entries
@@ -201,13 +281,3 @@ class Journal:
     def _clear(self) -> None:
         self._entries.clear()
         self._size = 0
-
-
-def _matches(wanted: EventFilter | None, entry: _Entry) -> bool:
-    if wanted is None:
-        return True
-    event = entry.event
-    if wanted.overrides_matches and entry.data is not None:
-        # Users' filters may look at the data.
-        event = replace(event, data=orjson.loads(entry.data))
-    return wanted.matches(event)

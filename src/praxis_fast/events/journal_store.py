@@ -1,0 +1,222 @@
+"""The journal on disk: pages of encoded events, and which numbers may be given out.
+
+    state   epoch, last, reserved, owner       one row
+    pages   first … last of each page, its events as one JSON text, oldest page first
+
+Everything here is a function of a connection, run in one of the database's threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from praxis_fast.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from praxis_fast.limits import JournalFileLimits
+
+SCHEMA = (
+    """
+    CREATE TABLE state(
+        one INTEGER PRIMARY KEY CHECK(one=1), epoch TEXT NOT NULL,
+        last INTEGER NOT NULL, reserved INTEGER NOT NULL, owner TEXT NOT NULL,
+        events INTEGER NOT NULL, size INTEGER NOT NULL
+    );
+    CREATE TABLE pages(
+        first INTEGER PRIMARY KEY, last INTEGER NOT NULL, events INTEGER NOT NULL,
+        size INTEGER NOT NULL, at REAL NOT NULL, data BLOB NOT NULL
+    );
+    """,
+)
+
+# Pages let go in one write: at most as many as a write adds, and then some.
+_MAX_CUT = 1000
+
+
+class StoredEvent(Struct, array_like=True, frozen=True):
+    """An event as a page holds it; `data` is the JSON that was encoded for clients."""
+
+    seq: int
+    epoch: str
+    type: str
+    data: Raw
+    source: str | None
+    correlation_id: str | None
+    tags: dict[str, str]
+    priority: int
+    task_id: str | None
+    peer_id: str | None
+    required_role: str | None
+    id: str
+    time: str
+
+
+_decoder = msgspec.json.Decoder(list[StoredEvent])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events that are written and let go together."""
+
+    first: int
+    last: int
+    events: int
+    at: float
+    """When it was made, epoch seconds."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What there is in the file."""
+
+    epoch: str
+    first: int
+    """The oldest event; one more than `last` when there is none."""
+    last: int
+    """The newest event, of those that were ever here."""
+    events: int
+    size: int
+
+
+class TakenOverError(StoreError):
+    """Another process has the file now; this one must not write to it any more."""
+
+
+def take_over(
+    db: sqlite3.Connection, owner: str, epoch: str, seq: int, ahead: int
+) -> tuple[Kept, int]:
+    """Become the one who writes, and reserve numbers.
+
+    Answers what there is, and the number after which to go on: no process ever gave a
+    higher one in this epoch. A file without a past begins with `epoch` after `seq`.
+    """
+    found = db.execute("SELECT reserved FROM state").fetchone()
+    if found is None:
+        db.execute(
+            "INSERT INTO state VALUES (1, ?, ?, ?, ?, 0, 0)",
+            (epoch, seq, seq + ahead, owner),
+        )
+        return _kept(db), seq
+    start = max(found[0], seq)
+    db.execute("UPDATE state SET reserved=?, owner=?", (start + ahead, owner))
+    return _kept(db), start
+
+
+def append(
+    db: sqlite3.Connection,
+    pages: Sequence[Page],
+    *,
+    owner: str,
+    epoch: str,
+    reserved: int,
+    limits: JournalFileLimits,
+) -> Kept:
+    """Write pages that follow the newest one, and let go what is over the limits.
+
+    Pages of an epoch the file does not know begin the file anew.
+    """
+    (known, holder) = db.execute("SELECT epoch, owner FROM state").fetchone()
+    if holder != owner:
+        raise TakenOverError("the journal is written by another process now")
+    if known != epoch:
+        db.execute("DELETE FROM pages")
+        db.execute("UPDATE state SET epoch=?, events=0, size=0", (epoch,))
+    _forget_after(db, pages[0].first - 1)
+    db.executemany(
+        "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?)",
+        [(p.first, p.last, p.events, len(p.data), p.at, p.data) for p in pages],
+    )
+    db.execute(
+        "UPDATE state SET last=?, reserved=?, events=events+?, size=size+?",
+        (
+            *(pages[-1].last, reserved, sum(page.events for page in pages)),
+            sum(len(page.data) for page in pages),
+        ),
+    )
+    return evict(db, limits, pages[-1].at)
+
+
+def _forget_after(db: sqlite3.Connection, last: int) -> None:
+    """A write that seemed to fail may have reached the disk; it is written again."""
+    events, size = db.execute(
+        "SELECT SUM(events), SUM(size) FROM pages WHERE first>?", (last,)
+    ).fetchone()
+    if events is not None:
+        db.execute("DELETE FROM pages WHERE first>?", (last,))
+        db.execute("UPDATE state SET events=events-?, size=size-?", (events, size))
+
+
+def evict(db: sqlite3.Connection, limits: JournalFileLimits, now: float) -> Kept:
+    """Let go the oldest pages, as far as the limits say."""
+    events, size = db.execute("SELECT events, size FROM state").fetchone()
+    oldest, cut = now - limits.max_age, None
+    rows = db.execute(
+        "SELECT last, events, size, at FROM pages ORDER BY first LIMIT ?", (_MAX_CUT,)
+    ).fetchall()
+    for last, number, length, at in rows:
+        if events <= limits.max_events and size <= limits.max_bytes and at >= oldest:
+            break
+        events, size, cut = events - number, size - length, last
+    if cut is not None:
+        db.execute("DELETE FROM pages WHERE first<=?", (cut,))
+        db.execute("UPDATE state SET events=?, size=?", (events, size))
+    return _kept(db)
+
+
+def rest(db: sqlite3.Connection, owner: str, seq: int) -> None:
+    """All up to `seq` is here: whoever continues the epoch leaves no number out.
+
+    Nothing happens when others write by now.
+    """
+    db.execute("UPDATE state SET reserved=? WHERE owner=?", (seq, owner))
+
+
+def read(
+    db: sqlite3.Connection, position: int, max_events: int
+) -> tuple[int | None, list[StoredEvent]]:
+    """The oldest number there is, and the next events after a position.
+
+    As many as are asked for, rounded up to a page. Raises StoreError.
+    """
+    (oldest,) = db.execute("SELECT MIN(first) FROM pages").fetchone()
+    (begin,) = db.execute(
+        "SELECT MAX(first) FROM pages WHERE first<=?", (position + 1,)
+    ).fetchone()
+    rows = db.execute(
+        "SELECT data FROM pages WHERE first>=? ORDER BY first",
+        (position + 1 if begin is None else begin,),
+    )
+    found: list[list[StoredEvent]] = []
+    number = 0
+    for (data,) in rows:
+        found.append(_decoded(data, position))
+        number += len(found[-1])
+        if number >= max_events:
+            break
+    rows.close()
+    return oldest, list(chain.from_iterable(found))
+
+
+def _decoded(data: bytes, position: int) -> list[StoredEvent]:
+    try:
+        events = _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"a page of the journal is broken: {error}") from error
+    return [event for event in events if event.seq > position]
+
+
+def _kept(db: sqlite3.Connection) -> Kept:
+    epoch, last, events, size = db.execute(
+        "SELECT epoch, last, events, size FROM state"
+    ).fetchone()
+    (first,) = db.execute("SELECT MIN(first) FROM pages").fetchone()
+    return Kept(epoch, last + 1 if first is None else first, last, events, size)
