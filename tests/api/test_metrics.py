@@ -7,7 +7,6 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from praxis_fast.api.counters import BOUNDS, Histogram
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.tally import MAX_TYPES, OTHER, Tally
 
@@ -81,15 +80,6 @@ async def test_stats_tell_the_details(
     assert told["websocket_manager"]["active_connections"] == 0
     assert told["journal"]["last"] == 1
     assert told["delivery"]["events_delivered"] == 0
-
-
-def test_histogram_counts_up_to_each_bound() -> None:
-    histogram = Histogram()
-    for value in (0.0001, 0.0002, 99.0):
-        histogram.observe(value)
-    buckets = dict(histogram.buckets())
-    assert list(buckets.values()) == [1, *[2] * (len(BOUNDS) - 1), 3]
-    assert (histogram.count, histogram.mean) == (3, pytest.approx(33.0001))
 
 
 def test_tally_stays_bounded_when_users_make_up_types() -> None:

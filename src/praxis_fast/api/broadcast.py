@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from praxis_fast.api.counters import Counters
 from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
 from praxis_fast.core import Fanout, Matcher, send_all
+from praxis_fast.events.stages import Stages
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,11 +65,19 @@ class Receiver(Protocol):
 class Channel:
     """The receivers of one message shape."""
 
-    __slots__ = ("fanout", "matcher", "pack", "shape")
+    __slots__ = ("fanout", "matcher", "pack", "shape", "stages", "timed")
 
-    def __init__(self, shape: Shape, pack: Pack = websocket_pack) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        pack: Pack = websocket_pack,
+        stages: Stages | None = None,
+    ) -> None:
         self.shape = shape
         self.pack = pack
+        self.stages = stages or Stages()
+        # Since when an event on its way to the receivers is timed.
+        self.timed: float | None = None
         self.matcher = Matcher()
         self.fanout = Fanout()
 
@@ -87,7 +96,8 @@ class Broadcast:
     ) -> None:
         # What is encoded in an event's place: the journal has its data encoded.
         self._sealed = sealed or _as_it_is
-        self.counters = Counters()
+        self.counters = Counters(*{channel.stages: 0 for channel in channels})
+        self._watch = bus.stopwatch
         self._scheduled_at = 0.0
         self._clock = clock
         self._limits = limits
@@ -161,9 +171,12 @@ class Broadcast:
             self._leave_rest(receiver, self._tell_gaps(receiver, data), 0)
 
     def _on_event(self, event: Event) -> None:
+        is_timed = event.seq == self._watch.seq
         for channel in self._channels:
             groups = channel.matcher.match(event)
             if groups:
+                if is_timed:
+                    channel.stages.matched()
                 frame = event_frame(
                     self._sealed(event),
                     channel.shape,
@@ -171,7 +184,10 @@ class Broadcast:
                     channel.pack,
                 )
                 channel.fanout.publish(frame, groups, event.seq)
-                self.counters.queued += sum([len(group.keys) for group in groups])
+                channel.stages.queued += sum([len(group.keys) for group in groups])
+                if is_timed:
+                    channel.stages.enqueued()
+                    channel.timed = self._watch.begun
                 self._schedule()
 
     def _schedule(self) -> None:
@@ -187,10 +203,18 @@ class Broadcast:
         for channel in self._channels:
             if channel.fanout.has_pending:
                 self._flush_slice(channel, until)
+                if channel.timed is not None:
+                    self._tell_written(channel, channel.timed)
             gone = cast("list[tuple[Receiver, int]]", channel.fanout.expelled())
             self._expelled += gone
         self._tell_expelled()
         self.counters.turns.observe(self._clock() - begun)
+
+    def _tell_written(self, channel: Channel, begun: float) -> None:
+        if not channel.fanout.has_pending:
+            # Behind whatever the receivers themselves have scheduled now.
+            self._loop.call_soon(channel.stages.wrote, begun)
+            channel.timed = None
 
     def _flush_slice(self, channel: Channel, until: float) -> None:
         for _ in range(0, SLICE, STRIDE):
@@ -214,7 +238,8 @@ class Broadcast:
     def _tell_gaps(self, receiver: Receiver, data: bytes) -> bytes:
         channel = receiver.channel
         gaps = channel.fanout.gaps(receiver)
-        self.counters.dropped += sum(dropped for _, _, dropped in gaps)
+        channel.stages.dropped += sum(dropped for _, _, dropped in gaps)
+        channel.stages.gaps += len(gaps)
         return b"".join(gap_frame(*gap, pack=channel.pack) for gap in gaps) + data
 
     @staticmethod
@@ -231,7 +256,7 @@ class Broadcast:
         for _ in range(min(STRIDE, len(self._expelled))):
             receiver, last_seq = self._expelled.popleft()
             receiver.channel.matcher.discard(receiver)
-            self.counters.expelled += 1
+            receiver.channel.stages.expelled += 1
             receiver.expel(last_seq)
         if self._expelled:
             self._schedule()

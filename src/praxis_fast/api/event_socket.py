@@ -126,6 +126,21 @@ class EventSocket(asyncio.Protocol):
         """End the connection without another byte."""
         self._transport.abort()
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait in the transport."""
+        return self._transport.get_write_buffer_size()
+
+    def shed(self) -> None:
+        """Too much waits for slow clients, and this one came last (PRC-4)."""
+        self.close(SLOW_CONSUMER, "too much is waiting for slow consumers")
+
+    def on_freeze(self, now: float) -> None:
+        """Our process stood still: count the client's silence from now on (PRC-2)."""
+        self._moved_at = self._pinged_at = now
+        if self._close_by is not None:
+            self._close_by = now + CLOSE_TIMEOUT
+
     def on_tick(self, now: float) -> None:
         """Look for silence and for a client that does not read."""
         if self._close_by is not None:
@@ -228,6 +243,7 @@ class EventSocket(asyncio.Protocol):
         self._leave()
         if self._close_by is None:
             self._close_by = self._gateway.now() + CLOSE_TIMEOUT
+            self._gateway.counters.closes[self._inbound.code] += 1
         if self._inbound.wants_end:
             self._transport.close()
         elif self.is_paused:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from praxis_fast.api.broadcast import STRIDE, Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
+from praxis_fast.api.deadline import FREEZE
 from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
@@ -30,6 +31,7 @@ from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.journal import Journal
 from praxis_fast.events.priority import Priority
+from praxis_fast.events.stages import Stages
 from praxis_fast.events.tally import Tally
 from praxis_fast.events.types import DEFAULT_TYPES
 from praxis_fast.limits import Limits
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Set
 
     from praxis_fast.api.access import Access
+    from praxis_fast.api.counters import Counters
+    from praxis_fast.api.sse import SSEClient
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import EventFilter
     from praxis_fast.events.mailbox import Policy
@@ -49,6 +53,9 @@ logger = logging.getLogger(__name__)
 # How often sockets are looked at for silence, and how many between two loop turns.
 TICK = 1.0
 TICK_SLICE = 512
+
+# At this part of the buffer pool clients that do not keep up are sent away.
+SHED_AT = 0.8
 
 _TOO_MANY = "Maximum connections reached"
 
@@ -84,17 +91,21 @@ class EventGateway:
         self.loop = asyncio.get_running_loop()
         self.max_clients = max_clients or self.limits.websocket.max_clients
         self._peers = peers
-        self._plain = Channel(plain_shape)
-        self._aliased = Channel(enriched_shape(version))
+        sockets = Stages(bus.stopwatch)
+        self._plain = Channel(plain_shape, stages=sockets)
+        self._aliased = Channel(enriched_shape(version), stages=sockets)
         # The same for clients that agreed to compression.
         self._deflated: dict[Channel, Channel] = {}
         if self.limits.websocket.compression:
             self._deflated = {
-                channel: Channel(channel.shape, deflated_pack)
+                channel: Channel(channel.shape, deflated_pack, sockets)
                 for channel in (self._plain, self._aliased)
             }
         self.tally = Tally(bus)
-        sse = Channel(enriched_shape(version), sse_pack(bus.epoch))
+        streams = Stages(bus.stopwatch)
+        sse = Channel(enriched_shape(version), sse_pack(bus.epoch), streams)
+        self.stages = {"websocket": sockets, "sse": streams}
+        """What each class of clients counts."""
         # Made before the broadcast, so that each event reaches it right before.
         self.journal = Journal(
             bus, self.limits.journal, encode=encode, clock=self.loop.time
@@ -123,7 +134,8 @@ class EventGateway:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._is_closing = False
-        self._timer = self.loop.call_later(TICK, self._on_tick)
+        self._tick_due = self.loop.time() + TICK
+        self._timer = self.loop.call_at(self._tick_due, self._on_tick)
 
     @property
     def epoch(self) -> str:
@@ -144,6 +156,11 @@ class EventGateway:
     def pending_bytes(self) -> int:
         """Bytes that wait for clients which do not keep up."""
         return self.broadcast.pending_bytes
+
+    @property
+    def counters(self) -> Counters:
+        """What the streams count, all together."""
+        return self.broadcast.counters
 
     @property
     def is_full(self) -> bool:
@@ -214,6 +231,7 @@ class EventGateway:
         if self._is_closing:
             client.close(1001, "going away")
         elif self.is_full:
+            self.counters.hits["websocket.max_clients"] += 1
             client.close(1008, _TOO_MANY)
         elif fault:
             client.close(1008, fault[:_MAX_REASON])
@@ -314,8 +332,30 @@ class EventGateway:
         return self.bus.known_types
 
     def _on_tick(self) -> None:
-        self._timer = self.loop.call_later(TICK, self._on_tick)
-        self._look_at(list(self._sockets), self.now())
+        now = self.now()
+        slept, self._tick_due = now - self._tick_due, now + TICK
+        self._timer = self.loop.call_at(self._tick_due, self._on_tick)
+        if slept > FREEZE:
+            # It was us who were away: nobody was silent for that long (PRC-2).
+            for client in self._sockets:
+                client.on_freeze(now)
+        self.bus.stopwatch.time_next()
+        self._relieve()
+        self._look_at(list(self._sockets), now)
+
+    def _relieve(self) -> None:
+        """Send the newest slow clients away while too much waits for all (PRC-4)."""
+        budget = SHED_AT * self.limits.process.buffer_pool
+        slow: list[EventSocket | SSEClient] = [
+            *(client for client in self._sockets if client.is_paused),
+            *self.streams.slow,
+        ]
+        held = sum(client.held for client in slow)
+        while slow and held + self.pending_bytes > budget:
+            client = slow.pop()
+            held -= client.held
+            client.shed()
+            self.counters.hits["process.buffer_pool"] += 1
 
     def _look_at(self, clients: list[EventSocket], now: float) -> None:
         for client in clients[:TICK_SLICE]:

@@ -81,6 +81,7 @@ class Inbound:
         "_seen",
         "_size",
         "_state",
+        "code",
     )
 
     def __init__(
@@ -88,6 +89,8 @@ class Inbound:
     ) -> None:
         self._limits = limits
         self._is_deflated = is_deflated
+        self.code = 0
+        """What we closed with; 0: it was the client, or nobody yet."""
         self._state = _OPEN
         self._buf = b""
         self._out = b""
@@ -133,12 +136,14 @@ class Inbound:
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake; nothing happens when it has begun."""
         if self._state == _OPEN:
+            self.code = code
             self._state = _CLOSING
             self._out += _close_frame(Close(code, reason).serialize())
 
     def fail(self, code: int, reason: str) -> None:
         """Tell the client what it did wrong and end the connection."""
         if self._state == _OPEN:
+            self.code = code
             # Pongs still waiting are not worth sending any more.
             self._out = _close_frame(Close(code, reason).serialize())
         self._end()

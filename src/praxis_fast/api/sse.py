@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from praxis_fast.api.access import header_values
 from praxis_fast.api.broadcast import NO_FD, STRIDE
+from praxis_fast.api.deadline import Deadline
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
 from praxis_fast.api.rejoin import count_rejoin
@@ -136,6 +137,15 @@ class SSEClient:
         """Whether it is to get nothing new."""
         return self._ending is not None
 
+    @property
+    def held(self) -> int:
+        """Bytes handed over and not yet written."""
+        return sum(map(len, self._held))
+
+    def shed(self) -> None:
+        """Too much waits for slow clients, and this one came last (PRC-4)."""
+        self.end(closing("too much is waiting for slow consumers", None))
+
     def deliver(self, data: bytes) -> bool:
         """Keep what was handed over until the server has sent it."""
         self._held.append(data)
@@ -172,13 +182,22 @@ class SSEClient:
     async def write(self, data: bytes) -> None:
         """Returns when the server has handed everything to the kernel."""
         for at in range(0, len(data), PIECE):
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self._send(body(data[at : at + PIECE]))
+            await self._write_piece(data[at : at + PIECE])
+
+    async def _write_piece(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as patience:
+                late = Deadline(loop, lambda: patience.reschedule(loop.time()))
+                late.start(self._patience)
+                try:
+                    await self._send(body(data))
                     # A server waits with the next message until the last has left.
                     await self._send(body(b""))
-            except TimeoutError:
-                raise StalledError from None
+                finally:
+                    late.cancel()
+        except TimeoutError:
+            raise StalledError from None
 
     async def finish(self) -> None:
         """The ending, and the end of the response."""
@@ -191,12 +210,18 @@ class EventStreams:
     def __init__(self, gateway: EventGateway, channel: Channel) -> None:
         self._gateway = gateway
         self._channel = channel
-        self._clients: set[SSEClient] = set()
+        # In the order of their arrival.
+        self._clients: dict[SSEClient, None] = {}
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    @property
+    def slow(self) -> list[SSEClient]:
+        """Clients that have not read what they were handed, the newest one last."""
+        return [client for client in self._clients if not client.is_idle]
 
     async def close(self) -> None:
         """End every stream with a last event that tells where to go on."""
@@ -215,7 +240,7 @@ class EventStreams:
 
     def abort(self) -> None:
         """Wait for no client any more."""
-        for client in self._clients:
+        for client in list(self._clients):
             client.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -230,6 +255,7 @@ class EventStreams:
             await refusal(scope, receive, send)
             return
         if gateway.is_full:
+            gateway.counters.hits["websocket.max_clients"] += 1
             full = "Maximum connections reached"
             await error_response(503, "limit reached", full)(scope, receive, send)
             return
@@ -242,7 +268,7 @@ class EventStreams:
         slow = gateway.limits.events.stall_timeout
         patience = slow if policy == "disconnect" else PATIENCE
         client = SSEClient(self._channel, policy, send, patience, gateway.epoch)
-        self._clients.add(client)
+        self._clients[client] = None
         self._is_empty.clear()
         watcher = asyncio.create_task(watch(receive, client))
         transport = transport_of(scope)
@@ -260,7 +286,7 @@ class EventStreams:
         finally:
             watcher.cancel()
             gateway.broadcast.remove(client)
-            self._clients.discard(client)
+            self._clients.pop(client, None)
             if not self._clients:
                 self._is_empty.set()
 

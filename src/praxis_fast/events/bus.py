@@ -37,6 +37,7 @@ from praxis_fast.events.ids import IDSource
 from praxis_fast.events.mailbox import Mailbox
 from praxis_fast.events.payloads import error_payload
 from praxis_fast.events.redact import Redactor
+from praxis_fast.events.stages import TIMED_EVERY, Stages, Stopwatch
 from praxis_fast.events.subscription import HandlerRunner, Subscription, overrun
 from praxis_fast.events.types import CATALOGUE, RESERVED, is_type_name
 from praxis_fast.limits import EventLimits
@@ -85,10 +86,14 @@ class EventBus:
         wall_clock: Callable[[], float] = time.time,
         epoch: str | None = None,
         redactor: Redactor | None = None,
+        timed_every: int = TIMED_EVERY,
     ) -> None:
         self.source = source
         self.epoch = epoch or os.urandom(8).hex()
         self._limits = limits or EventLimits()
+        self.stopwatch = Stopwatch(timed_every)
+        self.stages = Stages(self.stopwatch)
+        """What subscribers of this process count."""
         self._mask = (redactor or Redactor()).mask
         self._faults = FaultLimiter(clock)
         self._new_id = IDSource()
@@ -248,6 +253,17 @@ class EventBus:
         self._reserved = sys.maxsize
         return self.epoch
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Events that wait for subscribers of this process, in all and at most."""
+        sizes = [len(mailbox) for mailbox in self._mailboxes]
+        return sum(sizes), max(sizes, default=0)
+
+    @property
+    def subscribers(self) -> int:
+        """How many subscribers of this process there are."""
+        return len(self._mailboxes)
+
     # subscribing
 
     def subscribe(
@@ -271,7 +287,9 @@ class EventBus:
                 f"subscriber {len(self._mailboxes) + 1}, "
                 f"limit {self._limits.max_subscribers}"
             )
-        mailbox = Mailbox(policy, max_events or self._limits.max_queued_events)
+        mailbox = Mailbox(
+            policy, max_events or self._limits.max_queued_events, self.stages
+        )
         if handler is not None:
             timeout = self._limits.handler_timeout
             runner = HandlerRunner(mailbox, handler, self._report, timeout, self._tasks)
@@ -348,6 +366,8 @@ class EventBus:
 
     def _next_seq(self) -> int:
         self._seq += 1
+        if self._seq >= self.stopwatch.due:
+            self.stopwatch.begin(self._seq)
         return self._seq
 
     def _deliver_all(self) -> None:
@@ -366,15 +386,28 @@ class EventBus:
                 self._report(sink, event, error)
         self._current = event
         gone: list[Mailbox] = []
-        for group in self._matcher.match(event):
+        groups = self._matcher.match(event)
+        is_timed = event.seq == self.stopwatch.seq
+        if is_timed and groups:
+            self.stages.matched()
+        for group in groups:
             mailboxes = cast("tuple[Mailbox, ...]", tuple(group.keys))
             gone += [mailbox for mailbox in mailboxes if not mailbox.put(event)]
+            self.stages.queued += len(mailboxes)
+            if is_timed:
+                self._watch(event, mailboxes)
+        if is_timed and groups:
+            self.stages.enqueued()
         for mailbox in gone:
             self._forget(mailbox)
         if self._waiting and event.correlation_id is not None:
             answer = self._waiting.get(event.correlation_id)
             if answer is not None and not answer.done():
                 answer.set_result(event)
+
+    def _watch(self, event: Event, mailboxes: Iterable[Mailbox]) -> None:
+        for mailbox in mailboxes:
+            mailbox.time(event, self.stopwatch.begun)
 
     def _on_filter_error(self, wanted: EventFilter, error: Exception) -> None:
         assert self._current is not None
@@ -386,6 +419,7 @@ class EventBus:
         self._mailboxes.remove(mailbox)
         self._matcher.discard(mailbox)
         if mailbox.expelled is not None:
+            self.stages.expelled += 1
             logger.warning("%s", overrun(mailbox))
 
     def _report(self, culprit: Any, event: Event, error: BaseException) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import Event
 from praxis_fast.events.payloads import gap_payload
+from praxis_fast.events.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +40,18 @@ class Mailbox:
         "_last",
         "_latest",
         "_max",
+        "_stages",
+        "_timed",
+        "_timed_since",
         "expelled",
         "is_closed",
         "policy",
         "wake",
     )
 
-    def __init__(self, policy: Policy, max_events: int) -> None:
+    def __init__(
+        self, policy: Policy, max_events: int, stages: Stages | None = None
+    ) -> None:
         check_policy(policy)
         if max_events < 1:
             raise UsageError(f"max_events is {max_events}, at least 1 is needed")
@@ -55,6 +61,9 @@ class Mailbox:
         """The event that was one too many under `disconnect`."""
         self.wake: Callable[[], None] | None = None
         self._max = max_events
+        self._stages = stages or Stages()
+        self._timed: Event | None = None
+        self._timed_since = 0.0
         self._items: deque[Event] = deque()
         self._latest: OrderedDict[object, Event] = OrderedDict()
         self._first = self._last = self._dropped = 0
@@ -80,15 +89,25 @@ class Mailbox:
             self.wake()
         return self.expelled is None
 
+    def time(self, event: Event, since: float) -> None:
+        """Tell how long this event, which was put, waited until somebody took it."""
+        if self._timed is None:
+            self._timed, self._timed_since = event, since
+
     def take(self) -> Event | None:
         """The next event or the gap before it; None when nothing waits."""
         if self._dropped:
             return self._take_gap()
         if self._items:
-            return self._items.popleft()
-        if self._latest:
-            return self._latest.popitem(last=False)[1]
-        return None
+            event = self._items.popleft()
+        elif self._latest:
+            event = self._latest.popitem(last=False)[1]
+        else:
+            return None
+        if event is self._timed:
+            self._timed = None
+            self._stages.wrote(self._timed_since)
+        return event
 
     def finish(self) -> None:
         """Accept no more; what waits can still be taken."""
@@ -121,10 +140,14 @@ class Mailbox:
         self._last = max(self._last, event.seq)
         self._dropped += 1
         self._gap_stamp = event
+        self._stages.dropped += 1
+        if event is self._timed:
+            self._timed = None
 
     def _take_gap(self) -> Event:
         event = self._gap_stamp
         assert event is not None
+        self._stages.gaps += 1
         gap = Event(
             type="gap",
             data=dict(gap_payload(self._first, self._last, self._dropped)),
