@@ -15,6 +15,7 @@ from praxis_fast.api.broadcast import STRIDE
 from praxis_fast.api.event_socket import CLOSE_TIMEOUT, MESSAGES_PER_TURN, EventSocket
 from praxis_fast.api.gateway import EventGateway
 from praxis_fast.events.bus import EventBus
+from praxis_fast.limits import Limits, ProcessLimits
 from tests.api.test_broadcast import turn
 
 
@@ -254,6 +255,55 @@ async def test_ws_8_stalled_client_is_kept_longer_under_drop_oldest(
     socket.on_tick(clock.now)
     assert gateway.clients == 0
     assert b"nothing read for 60 s" in transport.waiting
+
+
+async def test_prc_2_silence_counts_anew_after_a_freeze(
+    gateway: EventGateway, bus: EventBus, clock: FakeClock
+) -> None:
+    quiet, quiet_transport = enter(gateway)
+    slow, transport = enter(gateway, policy="disconnect")
+    leaving, left = enter(gateway)
+    leaving.close(1001, "going away")
+    transport.is_full = True
+    bus.publish("a", {"text": "x" * 100})
+    await turn()
+    clock.now += 3600
+    gateway._tick_due -= 3600
+    gateway._timer.cancel()
+    gateway._on_tick()
+    assert gateway.clients == 2
+    assert not left.is_aborted
+    assert "ping" not in quiet_transport.frames()
+    clock.now += 10.0
+    for client in (quiet, slow, leaving):
+        client.on_tick(clock.now)
+    assert gateway.clients == 1
+    assert left.is_aborted
+
+
+async def test_prc_4_newest_slow_clients_go_first_when_memory_is_short(
+    bus: EventBus,
+) -> None:
+    limits = Limits(process=ProcessLimits(buffer_pool=20_000))
+    gateway = EventGateway(bus, Access(), limits=limits)
+    clients = [enter(gateway) for _ in range(4)]
+    slow = clients[:3]
+    for _, transport in slow:
+        transport.is_full = True
+    bus.publish("a", {"text": "x" * 3000})
+    await turn()
+    gateway._relieve()
+    # Three times 6 kB: one too many for 80 % of the pool.
+    assert gateway.clients == 3
+    shed = slow[2][1]
+    assert b"too much is waiting" in shed.waiting
+    assert gateway.counters.hits["process.buffer_pool"] == 1
+    assert gateway.counters.closes[4008] == 1
+    gateway._relieve()
+    assert gateway.clients == 3
+    for client, _ in clients:
+        client.connection_lost(None)
+    await gateway.close()
 
 
 async def test_client_that_does_not_answer_our_close_is_aborted(

@@ -332,9 +332,10 @@ class EventGateway:
         return self.bus.known_types
 
     def _on_tick(self) -> None:
-        now = self.now()
-        slept, self._tick_due = now - self._tick_due, now + TICK
+        slept = self.loop.time() - self._tick_due
+        self._tick_due += max(slept, 0.0) + TICK
         self._timer = self.loop.call_at(self._tick_due, self._on_tick)
+        now = self.now()
         if slept > FREEZE:
             # It was us who were away: nobody was silent for that long (PRC-2).
             for client in self._sockets:
