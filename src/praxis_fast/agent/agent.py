@@ -228,6 +228,7 @@ class Agent:
             allowed_hosts=http.allowed_hosts,
             allowed_origins=http.allowed_origins,
             min_priority=Priority.parse(self.config.events.filter_level),
+            journal=self.delivery.journal,
         )
         parts.push_async_callback(server.close)
         await server.start()

@@ -149,6 +149,16 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JournalConfig:
+    """The journal on disk: clients go on where they were after a restart too."""
+
+    enabled: Annotated[bool, Meta(description="keep one in the data directory")] = False
+    path: Annotated[
+        str | None, Meta(description="its file; else journal.db in the data directory")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EventsConfig:
     """Which events are told, and how loudly."""
 
@@ -165,6 +175,7 @@ class EventsConfig:
     debug: Annotated[
         bool, Meta(description="log a line EVENT_EMITTED for each event")
     ] = False
+    journal: JournalConfig = field(default_factory=JournalConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,6 +438,7 @@ __all__ = [
     "AuditConfig",
     "EventsConfig",
     "HTTPConfig",
+    "JournalConfig",
     "Loaded",
     "LoggingConfig",
     "MaskingConfig",

@@ -1,4 +1,4 @@
-"""What keeps events beyond the process: webhooks and the audit log."""
+"""What keeps events beyond the process: journal, webhooks and the audit log."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from praxis_fast.agent.faults import Faults
     from praxis_fast.events.audit import AuditLog
     from praxis_fast.events.bus import EventBus
+    from praxis_fast.events.journal_file import JournalFile
     from praxis_fast.events.outbox import Outbox
 
 _DAY = 86400.0
 
 
 class Delivery:
-    """Opens outbox and audit log in the data directory and feeds them from the bus.
+    """Opens journal, outbox and audit log in the data directory and feeds them.
 
-    Both are None unless the configuration turns them on.
+    Each is None unless the configuration turns it on.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Delivery:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
+        self.journal: JournalFile | None = None
         self.outbox: Outbox | None = None
         self.audit: AuditLog | None = None
         self._config = config
@@ -46,6 +48,9 @@ class Delivery:
     async def start(self) -> None:
         """Open what is configured; ConfigError or StoreError when it cannot be."""
         async with AsyncExitStack() as parts:
+            # First, so that numbers of events go on before anything is published.
+            if self._config.events.journal.enabled:
+                await self._start_journal(parts)
             if self._config.audit.enabled:
                 await self._start_audit(parts)
             if self._config.webhooks.enabled:
@@ -54,11 +59,26 @@ class Delivery:
 
     async def close(self) -> None:
         """Write what waits and close; may be called twice."""
-        self.outbox = self.audit = None
+        self.outbox = self.audit = self.journal = None
         await self._running.aclose()
 
-    async def _start_audit(self, parts: AsyncExitStack) -> None:
+    async def _start_journal(self, parts: AsyncExitStack) -> None:
         # Imported here, as below: an agent without it needs no SQLite.
+        from praxis_fast.events.journal_file import JournalFile
+
+        journal = JournalFile(
+            self._config.events.journal.path or self._path("journal"),
+            self._bus,
+            limits=self._config.limits,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            report=self._report,
+        )
+        parts.push_async_callback(journal.close)
+        await journal.open()
+        self.journal = journal
+
+    async def _start_audit(self, parts: AsyncExitStack) -> None:
         from praxis_fast.events.audit import AuditLog
 
         config = self._config.audit
@@ -102,9 +122,10 @@ class Delivery:
 
     def _path(self, name: str) -> str:
         if not self._config.data_dir:
-            text = f"{name} are kept in the data directory, and none is set"
+            text = f"{name}.db is kept in the data directory, and none is set"
             raise ConfigError(text, key="data_dir")
         return str(self._config.data_path / f"{name}.db")
 
     def _report(self, code: str, message: str) -> None:
-        self._faults.report("delivery", code, message)
+        severity = "info" if code == "journal_written" else "error"
+        self._faults.report("delivery", code, message, severity=severity)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from praxis_fast.api.replay import Replay
 
 if TYPE_CHECKING:
-    import asyncio
-
     from praxis_fast.api.broadcast import Broadcast
     from praxis_fast.api.counters import Counters
     from praxis_fast.api.event_socket import EventSocket
@@ -28,6 +27,7 @@ class Rejoining:
     """Writes each client its pages as fast as it reads them, then hands it over.
 
     While a client is here it is no receiver of the broadcast; the journal is its queue.
+    A page that is on disk is fetched aside, one for each client at a time.
     """
 
     def __init__(
@@ -42,6 +42,14 @@ class Rejoining:
         self._max_event = max_event
         self._loop = loop
         self._replays: dict[EventSocket, Replay] = {}
+        self._fetches: dict[Replay, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """Wait for no page any more."""
+        tasks = tuple(self._fetches.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def __contains__(self, client: EventSocket) -> bool:
         return client in self._replays
@@ -80,6 +88,9 @@ class Rejoining:
     def _pump(self, client: EventSocket, replay: Replay) -> None:
         if client.is_paused or self._replays.get(client) is not replay:
             return
+        if replay.needs_fetch:
+            self._fetch(client, replay)
+            return
         client.send(replay.take())
         if replay.is_level:
             # In the same step as `take`: nothing is published between the two.
@@ -87,3 +98,15 @@ class Rejoining:
             self._broadcast.add(client, replay.wanted)
         elif not client.is_paused:
             self._loop.call_soon(self._pump, client, replay)
+
+    def _fetch(self, client: EventSocket, replay: Replay) -> None:
+        if replay not in self._fetches:
+            task = self._loop.create_task(self._fetch_and_pump(client, replay))
+            self._fetches[replay] = task
+
+    async def _fetch_and_pump(self, client: EventSocket, replay: Replay) -> None:
+        try:
+            await replay.fetch()
+        finally:
+            del self._fetches[replay]
+        self._pump(client, replay)

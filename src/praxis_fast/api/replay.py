@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.api.encode import encode
-from praxis_fast.api.shapes import event_frame
+from praxis_fast.api.shapes import event_frame, gap_frame
 from praxis_fast.events.journal import ResetError
 
 if TYPE_CHECKING:
     from praxis_fast.api.broadcast import Channel
-    from praxis_fast.events.event import EventFilter
-    from praxis_fast.events.journal import Journal
+    from praxis_fast.events.event import Event, EventFilter
+    from praxis_fast.events.journal import Entry, Journal
 
 # Events looked at in one step, and bytes made of them: a step takes well under a
 # millisecond, and that many bytes are all a slow client costs.
 PAGE = 128
 PAGE_BYTES = 64 * 1024
 
+# Why numbers are left out of what was kept.
+LOST = "not kept: the agent ended without writing them, or its disk failed"
+
 
 class Replay:
     """Gives frames page by page; when `is_level` the client joins the live stream.
+
+    What is older than the ring must be fetched first (`needs_fetch`).
 
     Between a `take` that made it level and joining nothing may be awaited; see the
     journal's theory of operation.
@@ -28,8 +34,11 @@ class Replay:
 
     __slots__ = (
         "_channel",
+        "_fault",
         "_journal",
         "_max_event",
+        "_past",
+        "_past_upto",
         "_position",
         "_token",
         "is_reset",
@@ -51,6 +60,29 @@ class Replay:
         self._channel = channel
         self._max_event = max_event
         self._position = journal.last
+        self._past: deque[Entry] = deque()
+        # Up to here `_past` tells everything; nothing was fetched when it is behind.
+        self._past_upto = -1
+        self._fault: str | None = None
+
+    @property
+    def needs_fetch(self) -> bool:
+        """Whether what is next is neither in the ring nor fetched."""
+        return (
+            self._fault is None
+            and self._past_upto <= self._position
+            and self._journal.is_past(self._position)
+        )
+
+    async def fetch(self) -> None:
+        """Get the next page from the journal's past."""
+        try:
+            past = await self._journal.fetch(self._position, PAGE)
+        except ResetError as error:
+            self._fault = error.reason
+            return
+        self._past.extend(past.entries)
+        self._past_upto = past.upto
 
     @property
     def is_level(self) -> bool:
@@ -71,28 +103,60 @@ class Replay:
 
     def take(self) -> bytes:
         """The next frames, none where nothing matched; `reset` when they are gone."""
-        journal, channel = self._journal, self._channel
+        if self._fault is not None:
+            return self._reset(self._fault)
+        if self._past_upto > self._position:
+            return self._take_past()
         try:
-            events, position = journal.read(self._position, self.wanted, PAGE)
+            events, position = self._journal.read(self._position, self.wanted, PAGE)
         except ResetError as error:
             return self._reset(error.reason)
         frames: list[bytes] = []
         size = 0
         for event in events:
-            frame = event_frame(event, channel.shape, self._max_event, channel.pack)
-            frames.append(frame)
-            size += len(frame)
+            frames.append(self._frame(event))
+            size += len(frames[-1])
             if size >= PAGE_BYTES:
                 position = event.seq
                 break
         self._position = position
         return b"".join(frames)
 
+    def _take_past(self) -> bytes:
+        """The same from what was fetched; numbers that are left out are a gap."""
+        frames: list[bytes] = []
+        looked = size = 0
+        while self._past and looked < PAGE and size < PAGE_BYTES:
+            entry = self._past.popleft()
+            looked += 1
+            frames += self._gap_before(entry.event.seq)
+            self._position = entry.event.seq
+            if entry.matches(self.wanted):
+                frames.append(self._frame(entry.event))
+                size += len(frames[-1])
+        if not self._past:
+            frames += self._gap_before(self._past_upto + 1)
+            self._position = self._past_upto
+        return b"".join(frames)
+
+    def _gap_before(self, seq: int) -> list[bytes]:
+        first, last = self._position + 1, seq - 1
+        if first > last:
+            return []
+        pack = self._channel.pack
+        return [gap_frame(first, last, seq - first, pack=pack, reason=LOST)]
+
+    def _frame(self, event: Event) -> bytes:
+        channel = self._channel
+        return event_frame(event, channel.shape, self._max_event, channel.pack)
+
     def _reset(self, reason: str) -> bytes:
         """Say that there is no continuation; the present is where it goes on."""
         journal = self._journal
         self.is_reset = True
-        self._position = journal.last
+        self._fault = None
+        self._past.clear()
+        self._position = self._past_upto = journal.last
         told = {
             "reason": reason,
             "since": self._token[:128],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from praxis_fast.api.served import ServedAgent
+    from praxis_fast.events.journal_file import JournalFile
 
 # Connections besides the event streams: requests, and clients on their way in or out.
 SPARE_CONNECTIONS = 256
@@ -69,7 +70,9 @@ class HTTPServer:
         allowed_hosts: Iterable[str] = (),
         allowed_origins: Iterable[str] = (),
         min_priority: Priority = Priority.LOW,
+        journal: JournalFile | None = None,
     ) -> None:
+        self._journal = journal
         self._min_priority = min_priority
         if token is None and not insecure_http and not is_loopback(host):
             raise ConfigError(
@@ -121,6 +124,7 @@ class HTTPServer:
             peers=self._agent.peer_snapshot,
             version=self._agent.card.version,
             min_priority=self._min_priority,
+            journal=self._journal,
         )
         self._server = QuietServer(self._config(self._gateway))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

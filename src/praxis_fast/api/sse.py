@@ -319,6 +319,8 @@ class EventStreams:
         while not replay.is_level and not client.is_ending:
             await client.write(data)
             await asyncio.sleep(0)
+            if replay.needs_fetch:
+                await replay.fetch()
             data = replay.take()
         if not client.is_ending:
             # In the same step as the last `take`: nothing is published between them.
