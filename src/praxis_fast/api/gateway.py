@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from praxis_fast.api.sse import SSEClient
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import EventFilter
+    from praxis_fast.events.journal_file import JournalFile
     from praxis_fast.events.mailbox import Policy
 
     Welcome = Callable[[], dict[str, Any]]
@@ -70,7 +71,8 @@ class EventGateway:
     """Holds the clients of the event streams; belongs to one running loop.
 
     `peers` gives the payloads of the present peers for snapshots, `version` is the
-    agent's as events tell it; below `min_priority` nobody gets an event.
+    agent's as events tell it; below `min_priority` nobody gets an event. With an open
+    `journal` history reaches beyond the ring; without one the gateway has its own.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class EventGateway:
         peers: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
         version: str = "",
         min_priority: Priority = Priority.LOW,
+        journal: JournalFile | None = None,
     ) -> None:
         self._min_priority = min_priority
         self.bus = bus
@@ -106,9 +109,12 @@ class EventGateway:
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch), streams)
         self.stages = {"websocket": sockets, "sse": streams}
         """What each class of clients counts."""
-        # Made before the broadcast, so that each event reaches it right before.
-        self.journal = Journal(
-            bus, self.limits.journal, encode=encode, clock=self.loop.time
+        self.journal_file = journal
+        # Made before the broadcast, so that each event reaches it before.
+        self.journal = (
+            journal.journal
+            if journal is not None
+            else Journal(bus, self.limits.journal, encode=encode, clock=self.loop.time)
         )
         self.broadcast = Broadcast(
             bus,
@@ -306,8 +312,10 @@ class EventGateway:
             self.streams.abort()
             await self._is_empty.wait()
             await asyncio.gather(ending, return_exceptions=True)
+        await self.rejoining.close()
         self.broadcast.close()
-        self.journal.close()
+        if self.journal_file is None:
+            self.journal.close()
         self.tally.close()
 
     # inside
