@@ -12,7 +12,7 @@ SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leak
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	../../$(BIN)/python
 
-.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill clean
+.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill autobahn clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -72,6 +72,9 @@ fuzz: build ## every parser on random inputs, the twins compared (ARGS="--execut
 
 kill: build ## kill -9 the outbox 1,000 times amid its work (KILL_CYCLES=100 for fewer)
 	@KILL_CYCLES=$${KILL_CYCLES:-1000} $(BIN)/python -m pytest -q tests/events/test_kill.py $(ARGS)
+
+autobahn: build ## WebSocket conformance by the Autobahn suite; needs a Python 2.7 (ARGS=--all)
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 clean: ## remove everything the build made
 	rm -rf $(VENV) .cache build dist src/*.egg-info src/praxis_fast/_core/*.so src/praxis_fast/_core/*.c
