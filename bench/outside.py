@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from bench.foreign import foreign_pairs, py_command
+from bench.install import nats_server
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.rows import Contender
 from praxis_fast.benchmarks.sockets import Server
@@ -83,10 +85,28 @@ class Programs(Outside):
         return pairs
 
     def servers(self) -> list[Server]:
-        """The C floor too."""
-        found = super().servers()
+        """The C floor and nats-server too."""
+        found = [*super().servers(), *self._nats()]
         program = self._build("cc", "cc", "-O2", "-o", "floor", str(FLOOR))
-        return found if program is None else [*found, Server("C floor", [str(program)])]
+        if program is None:
+            return found
+        return [*found, Server("C floor", [str(program)], is_baseline=True)]
+
+    def _nats(self) -> list[Server]:
+        """Its two doors: plain TCP and WebSocket."""
+        program = nats_server()
+        if program is None:
+            self.missing["nats-server (python -m bench.install)"] = None
+            return []
+        python = [sys.executable, "-m", "bench.nats.program"]
+        return [
+            Server(
+                f"nats-server, {name}",
+                [*python, "server", str(program), kind],
+                clients=[*python, "clients"],
+            )
+            for name, kind in (("TCP", "nats"), ("WebSocket", "websocket"))
+        ]
 
     def _start(self, *command: str | Path) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
@@ -100,7 +120,10 @@ class Programs(Outside):
             return None
         program = self._folder / command[command.index("-o") + 1]
         if not program.exists():
-            subprocess.run(command, check=True, cwd=self._folder)
+            done = subprocess.run(command, check=False, cwd=self._folder)
+            if done.returncode:
+                self.missing[f"{program.name} ({tool} failed)"] = None
+                return None
         return program
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,19 @@ import pytest
 from click.testing import CliRunner
 
 from praxis_fast import cli
-from praxis_fast.benchmarks import command, outside, plot, suite
+from praxis_fast.benchmarks import command, links, outside, plot, sockets, suite
+from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.process import BenchError, Process, own_program
 from praxis_fast.benchmarks.rows import Row, Table
-from praxis_fast.benchmarks.socket_clients import Client, masked, quantiles, sent_at
+from praxis_fast.benchmarks.socket_clients import (
+    Ages,
+    Client,
+    masked,
+    quantiles,
+    sent_at,
+)
+from praxis_fast.benchmarks.sockets import Server
 from praxis_fast.benchmarks.suite import PARTS, SCALES, jobs, parse_parts, streams_curve
 from praxis_fast.benchmarks.table import lines, markdown, message
 from praxis_fast.errors import UsageError
@@ -124,7 +133,7 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(outside.installed_servers.__globals__["MODULES"], "x", "nox")
     others = Outside()
     (first, *_) = jobs(SCALES["tiny"], ["splitting"], others)
-    first.run(str)
+    first.run(Notes())
     assert "nox" not in [server.name for server in others.servers()]
     assert {"ijson", "pysimdjson", "nox"} <= set(others.missing)
 
@@ -143,6 +152,25 @@ def test_a_failing_part_leaves_the_others_be(
     assert done.exit_code == 1
     assert "links, never: out of luck" in done.output
     assert "fan-out to" in done.output
+
+
+def test_a_failing_row_leaves_the_others_be() -> None:
+    program = "raise SystemExit('no luck')"
+    broken = Server("broken", [sys.executable, "-c", program])
+    notes = Notes()
+    tables = sockets.measure(
+        [*sockets.own_servers()[:1], broken], 3, rounds=1, turns=1, notes=notes
+    )
+    assert [row.name for row in tables[0].rows] == ["plain twin"]
+    assert notes.failed == [f"broken: {program} ended with code 1: no luck"]
+
+
+def test_a_pair_that_fails_is_named() -> None:
+    broken = links.Pair("broken", [sys.executable, "-c", "print('{}')"], links.OWN)
+    notes = Notes()
+    links.measure([broken], SCALES["tiny"].work, rounds=1, notes=notes)
+    assert notes.failed
+    assert notes.failed[0].startswith("broken: ")
 
 
 def test_progress_stays_on_one_line_of_a_terminal(
@@ -212,6 +240,18 @@ def test_clients_tell_how_old_an_event_is() -> None:
     assert sent_at(b'xx{"sent":123456,"step":1}') == 123456
     assert quantiles(list(range(101))) == {"p50": 50, "p99": 99, "max": 100}
     assert masked(b"hi") == b"\x81\x82\x00\x00\x00\x00hi"
+
+
+def test_ages_are_those_of_the_last_copy_sent_and_of_each_read() -> None:
+    ages = Ages()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for sent in (5, 7):
+            theirs.send(b'{"sent":%d,"step":1}' % sent)
+            assert ages.read(ours)
+    told = ages.message()
+    assert told["ages"]["p99"] > 0
+    assert told["last"] == {}, "no kernel stamps a pair of local sockets"
 
 
 @pytest.mark.parametrize(

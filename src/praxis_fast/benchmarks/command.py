@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,12 @@ import orjson
 
 from praxis_fast.benchmarks import table as form
 from praxis_fast.benchmarks.machine import machine_line
+from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.plot import check_target, save
 from praxis_fast.benchmarks.process import BenchError
 from praxis_fast.benchmarks.report import Report
 from praxis_fast.benchmarks.suite import SCALES, Job, jobs, parse_parts
-from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from praxis_fast.benchmarks.rows import Table
 
 __all__ = ["measure", "run_bench", "show"]
+
+logger = logging.getLogger(__name__)
 
 
 class Progress:
@@ -106,12 +109,15 @@ def measure(
     progress = Progress(len(work))
     for job in work:
         progress.begin(job)
+        notes = Notes(progress.say)
         try:
-            tables = job.run(progress.say)
-        except PraxisError as error:
-            report.failed.append(f"{job.part}, {job.title}: {error}")
+            tables = [table for table in job.run(notes) if table.rows]
+        except Exception as error:
+            logger.debug("bench of %s", job.title, exc_info=True)
             tables = []
+            notes.failed.append(str(error) or type(error).__name__)
         progress.end()
+        report.failed += [f"{job.part}, {job.title}: {text}" for text in notes.failed]
         for table in tables:
             report.tables.append((job.part, table))
             show(table)

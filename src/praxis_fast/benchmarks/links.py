@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from praxis_fast import core
+from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.process import BenchError, Process, own_program
 from praxis_fast.benchmarks.rows import Row, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["OWN", "Pair", "Work", "measure", "measure_memory", "own_pairs"]
 
@@ -105,19 +106,29 @@ def measure(
     work: Work,
     *,
     rounds: int = 3,
-    say: Callable[[str], object] = str,
+    notes: Notes | None = None,
 ) -> list[Table]:
     """All pairs in turn, round after round."""
+    notes = notes or Notes()
     with ExitStack() as stack:
-        measured = [Measured(pair, stack) for pair in pairs]
+        measured = list(_start(pairs, stack, notes))
         for number in range(rounds):
-            for one in measured:
-                say(f"round {number + 1} of {rounds}, {one.name}")
+            for one in tuple(measured):
+                notes.say(f"round {number + 1} of {rounds}, {one.name}")
                 try:
                     one.round(work)
                 except BenchError as error:
-                    raise BenchError(f"{one.name}: {error}") from error
+                    notes.fail(one.name, error)
+                    measured.remove(one)
     return list(_tables(measured, work))
+
+
+def _start(pairs: Sequence[Pair], stack: ExitStack, notes: Notes) -> Iterator[Measured]:
+    for pair in pairs:
+        try:
+            yield Measured(pair, stack)
+        except BenchError as error:
+            notes.fail(pair.name, error)
 
 
 def _tables(measured: Sequence[Measured], work: Work) -> Iterator[Table]:

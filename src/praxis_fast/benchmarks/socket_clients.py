@@ -8,6 +8,7 @@ import selectors
 import socket
 import sys
 import time
+from struct import Struct
 from typing import Any, Final
 
 import orjson
@@ -17,6 +18,14 @@ from praxis_fast.benchmarks.program import allow_many_sockets, say
 READ: Final = 256 * 1024
 SENT: Final = b'"sent":'
 TIMEOUT: Final = 60.0
+
+# Linux tells when it took the last byte of what is read: on loopback, from the server.
+STAMPS: Final = 35 if sys.platform == "linux" else None
+STAMP: Final = Struct("qq")
+SPACE: Final = socket.CMSG_SPACE(STAMP.size)
+
+# The kernel begins to stamp a moment after it is asked to.
+SETTLING: Final = 0.05
 
 
 class Client:
@@ -49,6 +58,32 @@ class Client:
         self.skip = pos - end
 
 
+class Ages:
+    """How old events were when read, and when the kernel had the last copy."""
+
+    def __init__(self) -> None:
+        self._read: list[int] = []
+        self._last: dict[int, int] = {}
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def read(self, connection: socket.socket) -> bytes:
+        """What has come, after a look at the clocks."""
+        data, notes, _, _ = connection.recvmsg(READ, SPACE)
+        if data:
+            self._read.append(time.monotonic_ns() - sent_at(data))
+        if notes:
+            seconds, nanoseconds = STAMP.unpack(notes[0][2])
+            taken = seconds * 10**9 + nanoseconds - self._offset
+            sent = sent_at(data, data.rindex(SENT))
+            self._last[sent] = max(self._last.get(sent, 0), taken)
+        return data
+
+    def message(self) -> dict[str, Any]:
+        """Quantiles of both; of the second there are none where no kernel tells."""
+        last = [taken - sent for sent, taken in self._last.items()]
+        return {"ages": quantiles(self._read), "last": quantiles(last) if last else {}}
+
+
 class Clients:
     """All clients of this process."""
 
@@ -62,42 +97,59 @@ class Clients:
         """Connect so many; returns when each has had its greetings."""
         for _ in range(count):
             connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-            rest = shake_hands(connection, port, path)
-            if first:
-                connection.sendall(masked(first.encode()))
-            client = Client(connection, rest)
-            while client.count < greetings or client.skip:
-                client.receive(connection.recv(READ))
-            client.count = 0
+            client = self.greet(connection, port, path, first, greetings)
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ, client)
             self._all.append(client)
         return {"count": len(self._all)}
 
+    def greet(
+        self,
+        connection: socket.socket,
+        port: int,
+        path: str,
+        first: str,
+        greetings: int,
+    ) -> Client:
+        """A client that has had its greetings and no event yet."""
+        rest = shake_hands(connection, port, path)
+        if first:
+            connection.sendall(masked(first.encode()))
+        client = Client(connection, rest)
+        while client.count < greetings or client.skip:
+            client.receive(connection.recv(READ))
+        client.count = 0
+        return client
+
+    def stamp(self, on: bool) -> dict[str, Any]:
+        """Have the kernel note when it took what clients read, or not any more."""
+        if STAMPS is not None:
+            for client in self._all:
+                client.socket.setsockopt(socket.SOL_SOCKET, STAMPS, on)
+            time.sleep(SETTLING)
+        return {}
+
     def wait(self, frames: int, ages: bool = False) -> dict[str, Any]:
         """Read until every client has had so many frames since the last time.
 
-        With `ages`, how old each event was when it was read, in nanoseconds.
+        With `ages`, how old events were, in nanoseconds.
         """
-        missing, found = len(self._all), list[int]()
-        select, now = self._selector.select, time.monotonic_ns
+        missing, found = len(self._all), Ages()
         while missing:
-            ready = select(TIMEOUT)
+            ready = self._selector.select(TIMEOUT)
             if not ready:
                 raise TimeoutError(f"{missing} clients lack events")
             for key, _ in ready:
                 client: Client = key.data
-                data = client.socket.recv(READ)
+                data = found.read(client.socket) if ages else client.socket.recv(READ)
                 if not data:
                     raise ConnectionError("a client was hung up on")
-                if ages:
-                    found.append(now() - sent_at(data))
                 before = client.count
                 client.receive(data)
                 missing -= before < frames <= client.count
         for client in self._all:
             client.count -= frames
-        return {"ages": quantiles(found)} if ages else {}
+        return found.message() if ages else {}
 
     def close(self) -> dict[str, Any]:
         """Hang up."""
@@ -137,9 +189,9 @@ def masked(text: bytes) -> bytes:
     return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
 
 
-def sent_at(data: bytes) -> int:
-    """When the first event in there was published."""
-    start = data.index(SENT) + len(SENT)
+def sent_at(data: bytes, start: int = 0) -> int:
+    """When the first event in there, from `start` on, was published."""
+    start = data.index(SENT, start) + len(SENT)
     return int(data[start : data.index(b",", start)])
 
 
@@ -151,10 +203,9 @@ def quantiles(found: list[int]) -> dict[str, int]:
     return {name: found[round(share * last)] for name, share in shares.items()}
 
 
-def main() -> None:
+def run(clients: Clients) -> None:
     """Do as we are told."""
     allow_many_sockets()
-    clients = Clients()
     say({})
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
@@ -167,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Clients())

@@ -20,7 +20,7 @@ import orjson
 from praxis_fast.benchmarks import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["KINDS"]
 
@@ -159,12 +159,7 @@ class Aiohttp:
         """`send_str` does not wait as long as the kernel takes everything."""
         text = encode(number, data).decode()
         for response in self._writers:
-            sending = response.send_str(text)
-            try:
-                sending.send(None)
-            except StopIteration:
-                continue
-            raise RuntimeError("aiohttp had to wait for a client")
+            finish(response.send_str(text))
 
 
 class Picows:
@@ -197,6 +192,106 @@ class Picows:
             transport.send(kind, text)
 
 
+class Starlette:
+    """A loop over Starlette's WebSockets, on uvicorn."""
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """One route."""
+        import uvicorn
+        from starlette.applications import Starlette as Application
+        from starlette.routing import WebSocketRoute
+
+        self._clients: set[Any] = set()
+        listening = asyncio.Event()
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: Any = None) -> None:
+                await super().startup(sockets)
+                listening.set()
+
+        server = Server(
+            uvicorn.Config(
+                Application(routes=[WebSocketRoute("/ws", self._on_client)]),
+                port=0,
+                log_config=None,
+                ws_ping_interval=None,
+                ws_per_message_deflate=False,
+                backlog=4096,
+            )
+        )
+        serving = asyncio.create_task(server.serve())
+        await listening.wait()
+
+        async def stop() -> None:
+            server.force_exit = server.should_exit = True
+            await serving
+
+        stack.push_async_callback(stop)
+        return _plain(server.servers[0].sockets[0].getsockname()[1])
+
+    async def _on_client(self, client: Any) -> None:
+        await client.accept()
+        self._clients.add(client)
+        async for _ in client.iter_text():
+            pass
+        self._clients.discard(client)
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """`send_text` does not wait as long as the kernel takes everything."""
+        text = encode(number, data).decode()
+        for client in self._clients:
+            finish(client.send_text(text))
+
+
+class Socketify:
+    """uWebSockets from Python: `publish` to a topic.
+
+    Its own loop asks for work again and again; here it is run when there is some.
+    """
+
+    async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """One route; every client is in the topic."""
+        import socketify
+
+        application = socketify.App(lifespan=False)
+        application.ws("/ws", {"open": lambda client: client.subscribe(TYPE)})
+        ports: list[int] = []
+        place = socketify.AppListenOptions(port=0, host="127.0.0.1")
+        application.listen(place, lambda listening: ports.append(listening.port))
+        self._application, self._kind = application, socketify.OpCode.TEXT
+        self._run = application.loop.uv_loop.run_nowait
+        self._is_due = False
+        accepting = asyncio.create_task(self._accept())
+        stack.callback(accepting.cancel)
+        return _plain(ports[0])
+
+    async def _accept(self) -> None:
+        """Clients come at any time."""
+        while True:
+            self._run()
+            await asyncio.sleep(0.001)
+
+    def publish(self, number: int, data: dict[str, Any]) -> None:
+        """Framed once; what a turn publishes is sent together when its loop runs."""
+        self._application.publish(TYPE, encode(number, data), self._kind)
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._send)
+
+    def _send(self) -> None:
+        self._is_due = False
+        self._run()
+
+
+def finish(sending: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that does not have to wait."""
+    try:
+        sending.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("had to wait for a client")
+
+
 def _plain(port: int) -> dict[str, Any]:
     return {"port": port, "path": "/ws", "first": "", "greetings": 0}
 
@@ -207,6 +302,8 @@ KINDS: Final[dict[str, Callable[[], Server]]] = {
     "websockets": Websockets,
     "aiohttp": Aiohttp,
     "picows": Picows,
+    "socketify": Socketify,
+    "starlette": Starlette,
 }
 
 

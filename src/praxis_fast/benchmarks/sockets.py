@@ -14,16 +14,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from praxis_fast import core
-from praxis_fast.benchmarks.process import Process, own_program
+from praxis_fast.benchmarks.notes import Notes
+from praxis_fast.benchmarks.process import BenchError, Process, own_program
 from praxis_fast.benchmarks.rows import Row, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["MODULES", "Server", "installed_servers", "measure", "own_servers"]
 
 # What has to be importable for a kind of server.
-MODULES: Final = {"websockets": "websockets", "aiohttp": "aiohttp", "picows": "picows"}
+MODULES: Final = {
+    "websockets": "websockets",
+    "aiohttp": "aiohttp",
+    "picows": "picows",
+    "socketify": "socketify",
+    "starlette": "starlette",
+}
 
 # Deliveries a second while the age of events is measured, and events for that.
 PACE: Final = 20_000
@@ -31,6 +38,9 @@ PACED: Final = 20
 
 # Turns of many events: their messages have to fit in the clients' kernel buffers.
 CROWDED_TURNS: Final = 4
+
+# From publishing until the kernel has the last copy, and until a client has read one.
+AGES: Final = {"last": "age of the last copy sent", "ages": "age at the client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +50,19 @@ class Server:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    clients: Sequence[str] = tuple(own_program("socket_clients"))
+    is_baseline: bool = False
+    """Ours or the floor: measured with any number of clients."""
 
 
 def own_servers() -> list[Server]:
     """The gateway, on the plain twins first."""
     command = own_program("socket_server", "praxis-fast")
-    plain = Server("plain twin", command, {"PRAXIS_FAST_PURE": "1"})
+    pure = {"PRAXIS_FAST_PURE": "1"}
+    plain = Server("plain twin", command, pure, is_baseline=True)
     if core.BACKEND == "pure":
         return [plain]
-    return [plain, Server("praxis-fast", command)]
+    return [plain, Server("praxis-fast", command, is_baseline=True)]
 
 
 def installed_servers() -> tuple[list[Server], list[str]]:
@@ -72,12 +86,18 @@ class Measured:
         self._server = stack.enter_context(
             Process(server.command, environment=environment)
         )
-        self._crowd = stack.enter_context(Process(own_program("socket_clients")))
+        self._crowd = stack.enter_context(Process(server.clients))
         before = self._memory()
         self._crowd.ask("connect", count=clients, **self._server.hello)
         self.memory = (self._memory() - before) / clients
-        self.ages: list[float] = []
+        self.ages: dict[str, list[float]] = {}
         self.costs: dict[int, list[float]] = {}
+
+    def round(self, turns: int, paced: int) -> None:
+        """Everything once."""
+        self.burst(turns, 1)
+        self.burst(min(turns, CROWDED_TURNS), 16)
+        self.pace(paced)
 
     def burst(self, turns: int, per_turn: int) -> None:
         """Publish, wait until all is read, and keep what the server needed."""
@@ -90,10 +110,15 @@ class Measured:
 
     def pace(self, events: int) -> None:
         """Publish at a steady rate and keep how old the late events were."""
+        self._crowd.ask("stamp", on=True)
         self._crowd.send("wait", frames=events, ages=True)
         interval = self._clients / PACE
         self._server.ask("pace", events=events, interval=interval)
-        self.ages.append(self._crowd.answer()["ages"]["p99"] / 1e9)
+        answer = self._crowd.answer()
+        for kind in AGES:
+            if answer[kind]:
+                self.ages.setdefault(kind, []).append(answer[kind]["p99"] / 1e9)
+        self._crowd.ask("stamp", on=False)
 
     def _memory(self) -> float:
         return float(self._server.ask("memory")["bytes"])
@@ -109,35 +134,54 @@ def measure(
     rounds: int = 5,
     turns: int = 16,
     paced: int = PACED,
-    say: Callable[[str], object] = str,
+    notes: Notes | None = None,
 ) -> list[Table]:
     """All servers in turn, round after round, each with so many clients."""
+    notes = notes or Notes()
     with ExitStack() as stack:
-        measured = []
-        for server in servers:
-            say(f"{server.name}, {clients} clients")
-            measured.append(Measured(server, clients, stack))
-            measured[-1].burst(2, 1)
-            measured[-1].costs.clear()
+        measured = list(_start(servers, clients, stack, notes))
         for number in range(rounds):
-            for one in measured:
-                say(f"round {number + 1} of {rounds}, {one.name}")
-                one.burst(turns, 1)
-                one.burst(min(turns, CROWDED_TURNS), 16)
-                one.pace(paced)
+            for one in tuple(measured):
+                notes.say(f"round {number + 1} of {rounds}, {one.name}")
+                try:
+                    one.round(turns, paced)
+                except BenchError as error:
+                    notes.fail(one.name, error)
+                    measured.remove(one)
     return list(_tables(measured, clients))
 
 
+def _start(
+    servers: Sequence[Server], clients: int, stack: ExitStack, notes: Notes
+) -> Iterator[Measured]:
+    """Each with its clients connected and served once."""
+    for server in servers:
+        notes.say(f"{server.name}, {clients} clients")
+        try:
+            one = Measured(server, clients, stack)
+            one.burst(2, 1)
+        except BenchError as error:
+            notes.fail(server.name, error)
+            continue
+        one.costs.clear()
+        yield one
+
+
 def _tables(measured: Sequence[Measured], clients: int) -> Iterator[Table]:
+    head = f"sockets: {clients} clients, "
     for per_turn, word in ((1, "1 event"), (16, "16 events")):
         rows = tuple(Row(one.name, tuple(one.costs[per_turn])) for one in measured)
-        title = f"sockets: {clients} clients, {word} per turn, CPU of the server"
+        title = f"{head}{word} per turn, CPU of the server"
         curve = f"sockets, {word} per turn"
         items = clients * per_turn
         yield Table(title, items, 0, rows, "message", curve, clients)
-    rows = tuple(Row(one.name, tuple(one.ages)) for one in measured)
-    title = f"sockets: {clients} clients, {PACE} deliveries/s, age at the client, p99"
-    yield Table(title, 1, 0, rows, "event", "sockets, p99", clients)
+    for kind, text in AGES.items():
+        rows = tuple(
+            Row(o.name, tuple(o.ages[kind])) for o in measured if kind in o.ages
+        )
+        title = f"{head}{PACE} deliveries/s, {text}, p99"
+        if rows:
+            yield Table(title, 1, 0, rows, "event", f"sockets, {text}, p99", clients)
     rows = tuple(Row(one.name, (one.memory,)) for one in measured)
     title = f"sockets: memory of the server, {clients} idle clients"
     yield Table(title, 1, 0, rows, "client", cost="memory")

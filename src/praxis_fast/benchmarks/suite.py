@@ -21,10 +21,9 @@ from praxis_fast.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from praxis_fast.benchmarks.notes import Notes
     from praxis_fast.benchmarks.outside import Outside
     from praxis_fast.benchmarks.rows import Table
-
-    Say = Callable[[str], object]
 
 __all__ = ["PARTS", "SCALES", "Job", "Scale", "jobs", "parse_parts"]
 
@@ -52,6 +51,8 @@ class Scale:
     clients: Sequence[int] = (100, 1000)
     turns: int = 16
     paced: int = sockets.PACED
+    most_for_all: int = 5000
+    """With more clients than that, only our gateway and the floor are measured."""
     heavy_rounds: int = 3
     """Rounds of what runs in processes of its own."""
 
@@ -102,7 +103,7 @@ class Job:
 
     part: str
     title: str
-    run: Callable[[Say], Sequence[Table]]
+    run: Callable[[Notes], Sequence[Table]]
 
 
 def jobs(scale: Scale, parts: Sequence[str], outside: Outside) -> list[Job]:
@@ -215,16 +216,21 @@ def _links(scale: Scale, outside: Outside) -> Iterator[Job]:
     yield Job(
         "links",
         f"{len(pairs)} pairs of peers",
-        lambda say: links.measure(
-            pairs, scale.work, rounds=scale.heavy_rounds, say=say
+        lambda notes: links.measure(
+            pairs, scale.work, rounds=scale.heavy_rounds, notes=notes
         ),
     )
     yield _one("links", "memory", partial(links.measure_memory, *scale.idle))
 
 
 def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
-    servers = [*sockets.own_servers(), *outside.servers()]
+    everybody = [*sockets.own_servers(), *outside.servers()]
     for clients in scale.clients:
+        servers = [
+            server
+            for server in everybody
+            if server.is_baseline or clients <= scale.most_for_all
+        ]
         # Where one turn has many messages, fewer turns will do.
         measure = partial(
             sockets.measure,
@@ -235,11 +241,11 @@ def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
             paced=max(4, min(scale.paced, 20_000 // clients)),
         )
         title = f"{len(servers)} servers, {clients:,} clients"
-        yield Job("sockets", title, partial(_saying, measure))
+        yield Job("sockets", title, partial(_noting, measure))
 
 
-def _saying(measure: Callable[..., Sequence[Table]], say: Say) -> Sequence[Table]:
-    return measure(say=say)
+def _noting(measure: Callable[..., Sequence[Table]], notes: Notes) -> Sequence[Table]:
+    return measure(notes=notes)
 
 
 PARTS: Final[dict[str, Callable[[Scale, Outside], Iterator[Job]]]] = {
