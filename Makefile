@@ -70,7 +70,7 @@ sanitize: build ## the core's tests under address and undefined-behaviour saniti
 fuzz: build ## every parser on random inputs, the twins compared (ARGS="--executions 10000")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-kill: build ## kill -9 the outbox 1,000 times amid its work (KILL_CYCLES=100 for fewer)
+kill: build ## kill -9 outbox and journal 1,000 times amid their work (KILL_CYCLES=100 for fewer)
 	@KILL_CYCLES=$${KILL_CYCLES:-1000} $(BIN)/python -m pytest -q tests/events/test_kill.py $(ARGS)
 
 autobahn: build ## WebSocket conformance by the Autobahn suite; needs a Python 2.7 (ARGS=--all)

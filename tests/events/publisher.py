@@ -1,16 +1,13 @@
 """A process that publishes to an outbox and says what was acknowledged, to be killed.
 
-    python -m tests.events.publisher FILE URL FIRST COUNT
-
-One line for each acknowledged event: its number. With COUNT 0 it only delivers what
-waits, until it is killed.
+It says `open`, then one line for each acknowledged event: its number. When all are
+published it only delivers what waits, until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 
 from praxis_fast.events.address_gate import AddressGate
 from praxis_fast.events.event import Event
@@ -36,7 +33,8 @@ async def acknowledge(outbox: Outbox, number: int) -> None:
     os.write(1, b"%d\n" % number)
 
 
-async def publish(path: str, url: str, first: int, count: int) -> None:
+async def publish(path: str, url: str, begin: str, number: str) -> None:
+    first, count = int(begin), int(number)
     # Quick tries, for the receiver fails now and then on purpose.
     limits = Limits(webhooks=WebhookLimits(first_delay=0.001, quick_tries=1000))
     gate = AddressGate(allow_loopback=True)
@@ -50,7 +48,3 @@ async def publish(path: str, url: str, first: int, count: int) -> None:
             for number in range(start, min(start + 20, first + count)):
                 group.create_task(acknowledge(outbox, number))
     await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(publish(*sys.argv[1:3], *map(int, sys.argv[3:5])))

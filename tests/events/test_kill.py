@@ -1,4 +1,4 @@
-"""HK-6, DB-1: whatever was acknowledged arrives, however often the sender is killed."""
+"""HK-6, DB-1: what was acknowledged arrives and stays, however often we are killed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import random
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from praxis_fast import verify_webhook
+from tests.events.lives import Lives
 from tests.events.publisher import TASKS
 from tests.events.receivers import SECRET
 
@@ -73,54 +72,109 @@ async def receiver() -> AsyncIterator[FlakyReceiver]:
     await runner.cleanup()
 
 
-async def live(
-    path: Path, url: str, first: int, count: int, until: int
-) -> tuple[asyncio.subprocess.Process, list[int]]:
-    """A publisher after it acknowledged so many, and what it acknowledged."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.events.publisher"),
-        *(str(path), url, str(first), str(count)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        line = await process.stdout.readline()
-        assert line == b"open\n", (await process.communicate())[1].decode()
-        acked = [int(await process.stdout.readline()) for _ in range(until)]
-    return process, acked
-
-
-async def kill(process: asyncio.subprocess.Process) -> list[int]:
-    """Kill it; what it had said until then besides."""
-    process.send_signal(signal.SIGKILL)
-    out, err = await process.communicate()
-    assert (process.returncode, err) == (-signal.SIGKILL, b"")
-    return [int(line) for line in out.split()]
-
-
 async def test_hk_6_receiver_s_set_covers_the_acked_set(
     receiver: FlakyReceiver, tmp_path: Path
 ) -> None:
     print(f"seed {SEED}, cycles {CYCLES}")
     rng = random.Random(SEED)
     path, acked, first = tmp_path / "outbox.db", set[int](), 0
-    for _ in range(CYCLES):
-        until = rng.randrange(COUNT // 4)
-        process, told = await live(path, receiver.url, first, COUNT, until)
-        for _ in range(rng.randrange(50)):
-            await asyncio.sleep(0)
-        told += await kill(process)
-        acked |= set(told)
-        first += COUNT
-    process, _ = await live(path, receiver.url, first, 0, 0)
-    async with asyncio.timeout(120 + 2 * CYCLES):
-        while not acked <= receiver.ids:
-            await asyncio.sleep(0.01)
-    await kill(process)
+    async with Lives.open() as lives:
+        for _ in range(CYCLES):
+            await lives.begin("publish", path, receiver.url, first, COUNT)
+            assert await lives.line() == ["open"]
+            told = [await lives.line() for _ in range(rng.randrange(COUNT // 4))]
+            for _ in range(rng.randrange(50)):
+                await asyncio.sleep(0)
+            told += await lives.kill()
+            acked |= {int(line[0]) for line in told}
+            first += COUNT
+        await lives.begin("publish", path, receiver.url, first, 0)
+        async with asyncio.timeout(120 + 2 * CYCLES):
+            while not acked <= receiver.ids:
+                await asyncio.sleep(0.01)
+        await lives.kill()
     assert len(acked) > CYCLES
     assert len(receiver.first) == TASKS
     for task, got in receiver.first.items():
         numbers = [number for _, number in got]
         assert [seq for seq, _ in got] == list(range(1, len(got) + 1)), task
         assert numbers == sorted(numbers), task
+
+
+class History:
+    """What lives said about one journal, held against each other."""
+
+    def __init__(self) -> None:
+        self.epoch = ""
+        self.given: dict[int, int] = {}
+        """Event by number, of all that were ever given one."""
+        self.acked: set[int] = set()
+        self.kept: set[int] = set()
+
+    @property
+    def position(self) -> int:
+        """All that was acknowledged up to here has been found kept."""
+        return max(self.kept, default=0)
+
+    def hear(self, lines: list[list[str]]) -> None:
+        for word, *told in lines:
+            match word:
+                case "gave":
+                    seq, number = map(int, told)
+                    assert seq not in self.given, f"number {seq} given twice"
+                    self.given[seq] = number
+                case "acked":
+                    self.acked.add(int(told[0]))
+                case _:
+                    raise AssertionError(word)
+
+    def recall(self, position: int, lines: list[list[str]]) -> None:
+        """A life began: this is what it found after a position."""
+        found = [(int(seq), int(number)) for _, seq, number in lines]
+        numbers = [seq for seq, _ in found]
+        assert numbers == sorted(set(numbers))
+        missing = {seq for seq in self.acked if seq > position} - set(numbers)
+        assert not missing, f"acknowledged and lost: {sorted(missing)[:10]}"
+        for seq, number in found:
+            assert self.given.get(seq, number) == number
+        self.kept |= set(numbers)
+
+
+async def begin(lives: Lives, history: History, position: int) -> None:
+    """Hear what a life finds, until it is open."""
+    found: list[list[str]] = []
+    while (line := await lives.line())[0] == "kept":
+        found.append(line)
+    assert line[0] == "open"
+    assert history.epoch in ("", line[1])
+    history.epoch = line[1]
+    history.recall(position, found)
+
+
+async def test_db_1_journal_covers_the_acked_set(tmp_path: Path) -> None:
+    print(f"seed {SEED}, cycles {CYCLES}")
+    rng = random.Random(SEED)
+    path, history, first = tmp_path / "journal.db", History(), 0
+    async with Lives.open() as lives:
+        for _ in range(CYCLES):
+            position = history.position
+            seed = rng.randrange(10**9)
+            await lives.begin("record", path, position, first, COUNT, seed)
+            first += COUNT
+            if rng.random() < 0.1:
+                # It may be killed while it opens the file, too.
+                await asyncio.sleep(rng.random() * 0.03)
+                said = await lives.kill()
+                while said and said[0][0] in ("kept", "open"):
+                    said.pop(0)
+                history.hear(said)
+                continue
+            await begin(lives, history, position)
+            lines = rng.randrange(COUNT // 2)
+            history.hear([await lives.line() for _ in range(lines)])
+            history.hear(await lives.kill())
+        await lives.begin("record", path, 0, first, 0, 0)
+        await begin(lives, history, 0)
+        await lives.kill()
+    assert len(history.acked) > CYCLES
+    print(f"{len(history.given)} events, {len(history.acked)} acknowledged")
