@@ -13,15 +13,18 @@ import os
 import signal
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.events.historian import record
 from tests.events.publisher import publish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
-PROGRAMS = {"publish": publish, "record": record}
+PROGRAMS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+    "publish": publish,
+    "record": record,
+}
 
 
 def serve() -> None:

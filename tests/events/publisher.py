@@ -45,6 +45,6 @@ async def publish(path: str, url: str, begin: str, number: str) -> None:
     os.write(1, b"open\n")
     for start in range(first, first + count, 20):
         async with asyncio.TaskGroup() as group:
-            for number in range(start, min(start + 20, first + count)):
-                group.create_task(acknowledge(outbox, number))
+            for n in range(start, min(start + 20, first + count)):
+                group.create_task(acknowledge(outbox, n))
     await asyncio.Event().wait()

@@ -215,6 +215,9 @@ async def test_bus_4_epoch_changes_when_the_reserved_numbers_run_out(
     bus, file = await life.begin()
     assert (bus.epoch, bus.seq) == (second, 50)
     assert await history(file, 20) == list(range(21, 51))
+    assert file.journal.position("e1-20") == 20
+    with pytest.raises(ResetError, match="future"):
+        file.journal.position("e1-21")
 
 
 async def test_bus_4_a_second_process_takes_the_file_over(life: Life) -> None:

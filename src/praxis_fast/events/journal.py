@@ -30,7 +30,7 @@ serves the ring alone; what is older comes from `fetch`, and a subscriber goes o
 one to the other at any number, for both count the same events.
 
 The bus may begin another epoch while it runs, its numbers going on. A position of an
-epoch that ended here is as good as one of the present epoch.
+epoch that ended so is as good as one of the present epoch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from msgspec.structs import force_setattr, replace
 from praxis_fast.limits import JournalLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import Event, EventFilter
@@ -128,12 +128,13 @@ class Journal:
         encode: Callable[[Any], bytes],
         clock: Callable[[], float],
         past: OlderEvents | None = None,
+        former: Mapping[str, int] | None = None,
     ) -> None:
         self._bus = bus
         self._past = past
         # As far as the ring knows; the bus may be ahead by what waits for delivery.
         self._epoch = bus.epoch
-        self._former: dict[str, int] = {}
+        self._former = dict(former or {})
         self._limits = limits or JournalLimits()
         self._encode = encode
         self._clock = clock
@@ -159,6 +160,11 @@ class Journal:
     def epoch(self) -> str:
         """The present epoch."""
         return self._bus.epoch
+
+    @property
+    def former(self) -> dict[str, int]:
+        """Epochs whose numbers go on in the present one, and the last of each."""
+        return self._former.copy()
 
     @property
     def first(self) -> int:
@@ -254,8 +260,9 @@ class Journal:
         self._evict()
 
     def _on_epoch(self, event: Event) -> None:
-        if len(self._former) < _MAX_FORMER:
-            self._former[self._epoch] = event.seq - 1
+        self._former[self._epoch] = event.seq - 1
+        if len(self._former) > _MAX_FORMER:
+            del self._former[next(iter(self._former))]
         self._epoch = event.epoch
 
     def _entry(self, event: Event) -> Entry:

@@ -19,8 +19,8 @@ has not. The same number must then never be given to another event:
 2. Numbers between `last` and R have no event. Whoever comes back from before is given
    what there is and a `gap` over the rest: some of it may have been lost.
 3. Each commit of events moves `reserved` on. When the disk fails for so long that the
-   numbers run out, the bus begins another epoch by itself; clients that stay notice
-   nothing, and the next commit begins the file anew under that epoch.
+   numbers run out, the bus begins another epoch by itself. Its numbers go on, so
+   positions of either epoch hold; the next commit writes down where the first ended.
 4. `close` writes what waits and gives back the numbers that were not used, so that an
    orderly restart leaves no gap. What is published later has an epoch of its own.
 5. A file that is taken over by another process is not written to any more. Both give
@@ -121,6 +121,7 @@ class JournalFile:
         self._owner = os.urandom(8).hex()
         self._journal: Journal | None = None
         self._kept = Kept("", 1, 0, 0, 0)
+        self._former: dict[str, int] = {}
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
         self._writing: list[Entry] = []
@@ -129,6 +130,7 @@ class JournalFile:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._is_closing = False
+        self._final_epoch = ""
         self.is_degraded = False
         """Whether events are not being written at present."""
         self.lost = 0
@@ -144,7 +146,12 @@ class JournalFile:
             await self._set_aside(error)
             await self._take_over()
         self._journal = Journal(
-            self._bus, self._ring_limits, encode=encode, clock=self._clock, past=self
+            self._bus,
+            self._ring_limits,
+            encode=encode,
+            clock=self._clock,
+            past=self,
+            former=self._former,
         )
         # After the journal, which has then encoded the event.
         self._sink = self._bus.add_sink(self._on_event)
@@ -161,12 +168,13 @@ class JournalFile:
                 seq=bus.seq,
                 ahead=RESERVE,
             )
-            self._kept, start = await self._db.write(work)
+            taken = await self._db.write(work)
         except BaseException:
             await self._db.close()
             raise
-        bus.continue_epoch(self._kept.epoch, start)
-        bus.reserve(start + RESERVE)
+        self._kept, self._former = taken.kept, taken.former
+        bus.continue_epoch(taken.kept.epoch, taken.start)
+        bus.reserve(taken.start + RESERVE)
 
     async def _set_aside(self, error: StoreError) -> None:
         """History is lost: keep the broken file for whoever can mend it."""
@@ -192,14 +200,14 @@ class JournalFile:
             self._sink.close()
         if self._journal is not None:
             self._journal.close()
-        is_ours, seq = self._bus.epoch == self._kept.epoch, self._bus.seq
+        self._final_epoch, seq = self._bus.epoch, self._bus.seq
         self._bus.begin_epoch()
         if self._task is not None:
             self._changed.set()
             await asyncio.wait({self._task}, timeout=timeout)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            if is_ours and not self.waiting:
+            if not self.waiting:
                 await self._rest(seq)
         self._end_waiters(StoreError("the journal was closed"))
         await self._db.close()
@@ -358,7 +366,7 @@ class JournalFile:
 
     async def _append(self, pages: list[Page]) -> Kept:
         bus = self._bus
-        epoch = self._kept.epoch if self._is_closing else bus.epoch
+        epoch = self._final_epoch or bus.epoch
         reserved = bus.seq + RESERVE
         if epoch != self._kept.epoch:
             # On disk before anybody hears of it, the new epoch must be bounded too.
@@ -368,6 +376,7 @@ class JournalFile:
             pages=pages,
             owner=self._owner,
             epoch=epoch,
+            former=self.journal.former,
             reserved=reserved,
             limits=self._limits,
         )

@@ -1,6 +1,7 @@
 """The journal on disk: pages of encoded events, and which numbers may be given out.
 
     state   epoch, last, reserved, owner       one row
+    epochs  those that ended in an order we know, and the last number of each
     pages   first … last of each page, its events as one JSON text, oldest page first
 
 Everything here is a function of a connection, run in one of the database's threads.
@@ -19,7 +20,7 @@ from praxis_fast.errors import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from praxis_fast.limits import JournalFileLimits
 
@@ -30,6 +31,7 @@ SCHEMA = (
         last INTEGER NOT NULL, reserved INTEGER NOT NULL, owner TEXT NOT NULL,
         events INTEGER NOT NULL, size INTEGER NOT NULL
     );
+    CREATE TABLE epochs(epoch TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE pages(
         first INTEGER PRIMARY KEY, last INTEGER NOT NULL, events INTEGER NOT NULL,
         size INTEGER NOT NULL, at REAL NOT NULL, data BLOB NOT NULL
@@ -87,17 +89,27 @@ class Kept:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the next process begins with."""
+
+    kept: Kept
+    start: int
+    """No process ever gave a higher number in this epoch."""
+    former: dict[str, int]
+    """Epochs before this one whose numbers go on here, and the last of each."""
+
+
 class TakenOverError(StoreError):
     """Another process has the file now; this one must not write to it any more."""
 
 
 def take_over(
     db: sqlite3.Connection, owner: str, epoch: str, seq: int, ahead: int
-) -> tuple[Kept, int]:
+) -> Taken:
     """Become the one who writes, and reserve numbers.
 
-    Answers what there is, and the number after which to go on: no process ever gave a
-    higher one in this epoch. A file without a past begins with `epoch` after `seq`.
+    A file without a past begins with `epoch` after `seq`.
     """
     found = db.execute("SELECT reserved FROM state").fetchone()
     if found is None:
@@ -105,10 +117,11 @@ def take_over(
             "INSERT INTO state VALUES (1, ?, ?, ?, ?, 0, 0)",
             (epoch, seq, seq + ahead, owner),
         )
-        return _kept(db), seq
+        return Taken(_kept(db), seq, {})
     start = max(found[0], seq)
     db.execute("UPDATE state SET reserved=?, owner=?", (start + ahead, owner))
-    return _kept(db), start
+    former = dict(db.execute("SELECT epoch, last FROM epochs ORDER BY last").fetchall())
+    return Taken(_kept(db), start, former)
 
 
 def append(
@@ -117,28 +130,24 @@ def append(
     *,
     owner: str,
     epoch: str,
+    former: Mapping[str, int],
     reserved: int,
     limits: JournalFileLimits,
 ) -> Kept:
-    """Write pages that follow the newest one, and let go what is over the limits.
-
-    Pages of an epoch the file does not know begin the file anew.
-    """
-    (known, holder) = db.execute("SELECT epoch, owner FROM state").fetchone()
+    """Write pages that follow the newest one, and let go what is over the limits."""
+    (holder,) = db.execute("SELECT owner FROM state").fetchone()
     if holder != owner:
         raise TakenOverError("the journal is written by another process now")
-    if known != epoch:
-        db.execute("DELETE FROM pages")
-        db.execute("UPDATE state SET epoch=?, events=0, size=0", (epoch,))
+    db.executemany("INSERT OR IGNORE INTO epochs VALUES (?, ?)", former.items())
     _forget_after(db, pages[0].first - 1)
     db.executemany(
         "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?)",
         [(p.first, p.last, p.events, len(p.data), p.at, p.data) for p in pages],
     )
     db.execute(
-        "UPDATE state SET last=?, reserved=?, events=events+?, size=size+?",
+        "UPDATE state SET epoch=?, last=?, reserved=?, events=events+?, size=size+?",
         (
-            *(pages[-1].last, reserved, sum(page.events for page in pages)),
+            *(epoch, pages[-1].last, reserved, sum(page.events for page in pages)),
             sum(len(page.data) for page in pages),
         ),
     )
@@ -168,6 +177,7 @@ def evict(db: sqlite3.Connection, limits: JournalFileLimits, now: float) -> Kept
         events, size, cut = events - number, size - length, last
     if cut is not None:
         db.execute("DELETE FROM pages WHERE first<=?", (cut,))
+        db.execute("DELETE FROM epochs WHERE last<?", (cut,))
         db.execute("UPDATE state SET events=?, size=?", (events, size))
     return _kept(db)
 
