@@ -2,7 +2,7 @@
 
 `/praxis/bench/1.0.0`: the dialer says two numbers of 8 bytes, how much it sends and how
 much it wants, and sends; the listener answers with the first number when it has read
-that much, and with what is wanted.
+that much, and with what is wanted. All limits stay on, as they are by default.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from dataclasses import replace
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from praxis_fast.benchmarks import program
-from praxis_fast.limits import Limits
 from praxis_fast.p2p import ping
 from praxis_fast.p2p.host import Host
 
@@ -30,29 +28,8 @@ PIECE: Final = 64 * 1024
 SIZES: Final = Struct(">QQ")
 COUNT: Final = Struct(">Q")
 
-# All limits stay on; those that bound how many there are at once are raised.
-MANY: Final = 100_000
-
 # Seconds between dials to a peer that is tired of us.
 RESTS: Final = (0.1, 0.5, 1.0, 2.0, 4.0)
-
-
-def make_limits() -> Limits:
-    """The default limits, with room for many links and streams."""
-    limits = Limits()
-    return replace(
-        limits,
-        connections=replace(
-            limits.connections, max_connections=MANY, max_upgrading=MANY
-        ),
-        muxer=replace(
-            limits.muxer,
-            max_streams=MANY,
-            max_backlog=MANY,
-            control_rate=1e6,
-            control_burst=MANY,
-        ),
-    )
 
 
 async def on_echo(stream: Stream) -> None:
@@ -167,7 +144,7 @@ class Peer:
     async def idle_links(self, addr: str, count: int) -> dict[str, Any]:
         """Connect so many hosts, one link each, and keep them."""
         for _ in range(count):
-            host = Host(limits=make_limits())
+            host = Host()
             await host.start()
             self._others.append(host)
             await host.identify(await host.connect(addr))
@@ -202,7 +179,7 @@ class Peer:
 async def main() -> None:
     """Listen and do as we are told."""
     listen = ["/ip4/127.0.0.1/tcp/0"]
-    async with Host(listen=listen, limits=make_limits()) as host:
+    async with Host(listen=listen) as host:
         host.handle(ECHO, on_echo)
         host.handle(BENCH, on_bench)
         host.handle(IDLE, on_idle)

@@ -46,7 +46,7 @@ class Scale:
     subscribers: Sequence[tuple[int, float, int]] = matching.SIZES
     crowds: Sequence[tuple[int, int]] = fanout.SIZES
     work: links.Work = field(default_factory=links.Work)
-    idle: tuple[int, int] = (200, 2000)
+    idle: tuple[int, int] = (200, 900)
     """Links and streams left idle."""
     clients: Sequence[int] = (100, 1000)
     turns: int = 16
@@ -61,8 +61,8 @@ SCALES: Final = {
     "full": Scale(
         rounds=9,
         subscribers=(*matching.SIZES, matching.LARGEST),
-        work=links.Work(dials=20, pings=100, streams=2000),
-        idle=(400, 5000),
+        work=links.Work(dials=20, pings=100),
+        idle=(400, 900),
         clients=(100, 1000, 5000, 10_000),
         heavy_rounds=5,
     ),
@@ -75,7 +75,7 @@ SCALES: Final = {
         subscribers=matching.SIZES[:1],
         crowds=fanout.SIZES[:2],
         work=links.Work(dials=5, pings=20, size=20_000_000, streams=400),
-        idle=(50, 1000),
+        idle=(50, 500),
         clients=(200,),
         heavy_rounds=2,
     ),
