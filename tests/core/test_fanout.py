@@ -203,6 +203,21 @@ class Traffic(RuleBasedStateMachine):
         assert read_seqs(data) == seqs
         assert gaps or seqs
 
+    @rule(key=keys)
+    def drop(self, key: int) -> None:
+        lost = self.fanout.drop(key)
+        model = self.models.get(key)
+        if model is None or not model.queue:
+            assert lost is None
+            return
+        numbers = [item[0] for item in model.queue]
+        assert lost == (numbers[0], numbers[-1], len(numbers))
+        model.lost += numbers
+        model.queue = []
+        model.is_coalescing = False
+        assert self.fanout.gaps(key) == []
+        assert not self.fanout.is_waiting(key)
+
     @precondition(lambda self: self.models)
     @rule(data=st.data())
     def written(self, data: st.DataObject) -> None:
@@ -457,6 +472,23 @@ def test_one_subscriber_served_alone_is_told_its_gap(fanout: Any) -> None:
     assert fanout.gaps("a") == [(1, 2, 2)]
     assert fanout.flush() == []
     assert fanout.pending_bytes == 0
+
+
+def test_what_waits_for_one_subscriber_is_dropped_as_one_gap(fanout: Any) -> None:
+    fanout.subscribe("a", "g", max_events=2)
+    fanout.subscribe("b", "g")
+    assert fanout.drop("a") is fanout.drop("nobody") is None
+    for seq in (1, 2, 3, 4):
+        fanout.publish(b"%d" % seq, ["g"], seq)
+    assert fanout.drop("a") == (1, 4, 4)
+    assert fanout.drop("a") is None
+    assert fanout.flush() == [("b", b"1234")]
+    assert fanout.pending_bytes == 0
+    fanout.publish(b"5", ["g"], 5)
+    assert fanout.flush() == [("a", b"5")]
+    fanout.written("b", 4)
+    assert fanout.drop("b") == (5, 5, 1)
+    assert fanout.flush() == []
 
 
 def test_a_subscriber_that_moves_keeps_what_waits_and_what_is_unwritten(

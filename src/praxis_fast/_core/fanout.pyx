@@ -522,6 +522,25 @@ cdef class Subscriber:
         self.queue = queue
         return 0
 
+    cdef list drop_all(self):
+        """Be level with the log without anything that waits: as gaps, oldest first."""
+        cdef list lost = [] if self.gaps is None else self.gaps
+        cdef Queue queue
+        cdef Node node
+        self.gaps = None
+        if self.queue is None:
+            self.detach()
+        queue = self.queue
+        node = queue.oldest
+        self.attach()
+        while node is not None:
+            if node.frame is None:
+                lost.append((node.from_seq, node.to_seq, node.dropped))
+            else:
+                lost.append((node.frame.seq, node.frame.seq, 1))
+            node = node.newer
+        return lost
+
     cdef bytes take_queue(self):
         """What waits in the queue, joined; its gaps are set aside."""
         cdef list frames = []
@@ -883,6 +902,29 @@ cdef class Fanout:
             return None
         self.make_stale(sub.log)
         return self.serve(sub)
+
+    def drop(self, key):
+        """Take away what waits for one subscriber and was not handed out.
+
+        It is one gap (first dropped, last dropped, how many), gaps that `gaps` would
+        have told included; None when there is nothing.
+        """
+        cdef Subscriber sub
+        cdef int64_t from_seq, to_seq = 0, dropped = 0
+        cdef list lost
+        found = self.subs.get(key)
+        if found is None:
+            return None
+        sub = <Subscriber> found
+        lost = sub.drop_all()
+        self.gapped.pop(sub, None)
+        self.make_stale(sub.log)
+        if not lost:
+            return None
+        from_seq = lost[0][0]
+        for _, to_seq, count in lost:
+            dropped += count
+        return (from_seq, to_seq, dropped)
 
     cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:
         # Out of reach of whatever the collector may run in between.

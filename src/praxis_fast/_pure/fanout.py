@@ -319,6 +319,26 @@ class Fanout:
             self._joined.clear()
         return data
 
+    def drop(self, key: Hashable) -> tuple[int, int, int] | None:
+        """Take away what waits for one subscriber and was not handed out.
+
+        It is one gap (first dropped, last dropped, how many), gaps that `gaps` would
+        have told included; None when there is nothing.
+        """
+        sub = self._subs.get(key)
+        if sub is None:
+            return None
+        lost = [*sub.gaps, *map(as_gap, sub.queue)]
+        sub.take_frames()
+        sub.gaps = []
+        self._ready.pop(key, None)
+        if not self._ready:
+            self._joined.clear()
+        if not lost:
+            return None
+        gap = reduce(merge_gaps, lost)
+        return (gap.from_seq, gap.to_seq, gap.dropped)
+
     def _serve(self, sub: Subscriber) -> bytes:
         del self._ready[sub.key]
         frames = sub.take_frames()
