@@ -81,6 +81,8 @@ def run_bench(
     )
     if as_json:
         click.echo(orjson.dumps(report.message(), option=orjson.OPT_INDENT_2))
+    if report.raised:
+        click.echo(f"\nlimits raised: {'; '.join(report.raised)}", err=as_json)
     if report.missing:
         click.echo(f"\nnot installed: {', '.join(report.missing)}", err=as_json)
     if target is not None:
@@ -110,6 +112,8 @@ def measure(
     for job in work:
         progress.begin(job)
         notes = Notes(progress.say)
+        if job.raised and (text := f"{job.part}: {job.raised}") not in report.raised:
+            report.raised.append(text)
         try:
             tables = [table for table in job.run(notes) if table.rows]
         except Exception as error:

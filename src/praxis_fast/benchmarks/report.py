@@ -21,12 +21,13 @@ def _now() -> str:
 
 @dataclass(slots=True)
 class Report:
-    """The tables by part, what failed, and who was not there."""
+    """The tables by part, what failed, who was not there, which limits were raised."""
 
     scale: str
     tables: list[tuple[str, Table]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    raised: list[str] = field(default_factory=list)
     started: str = field(default_factory=_now)
 
     def message(self) -> dict[str, Any]:
@@ -37,6 +38,7 @@ class Report:
             "machine": machine(),
             "not_installed": self.missing,
             "failed": self.failed,
+            "limits_raised": self.raised,
             "tables": [
                 {"part": part, **form.message(table)} for part, table in self.tables
             ],

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "Server", "installed_servers", "measure", "own_servers"]
 
+# Clients read only while they are measured: heartbeats would find them silent.
+RAISED: Final = "websocket.ping_interval to an hour"
+
 # What has to be importable for a kind of server.
 MODULES: Final = {
     "websockets": "websockets",

@@ -104,6 +104,8 @@ class Job:
     part: str
     title: str
     run: Callable[[Notes], Sequence[Table]]
+    raised: str = ""
+    """Limits that are not at their defaults."""
 
 
 def jobs(scale: Scale, parts: Sequence[str], outside: Outside) -> list[Job]:
@@ -155,7 +157,7 @@ def _muxing(scale: Scale, outside: Outside) -> Iterator[Job]:
     measure = partial(
         muxing.measure_streams, streams=scale.streams, rounds=scale.rounds
     )
-    yield Job("muxing", count, lambda _: streams_curve(measure()))
+    yield Job("muxing", count, lambda _: streams_curve(measure()), muxing.RAISED)
 
 
 def streams_curve(table: Table) -> list[Table]:
@@ -241,7 +243,7 @@ def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
             paced=max(4, min(scale.paced, 20_000 // clients)),
         )
         title = f"{len(servers)} servers, {clients:,} clients"
-        yield Job("sockets", title, partial(_noting, measure))
+        yield Job("sockets", title, partial(_noting, measure), sockets.RAISED)
 
 
 def _noting(measure: Callable[..., Sequence[Table]], notes: Notes) -> Sequence[Table]:
