@@ -12,7 +12,7 @@ SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leak
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	../../$(BIN)/python
 
-.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill autobahn clean
+.PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill million soak autobahn clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -72,6 +72,9 @@ fuzz: build ## every parser on random inputs, the twins compared (ARGS="--execut
 
 kill: build ## kill -9 outbox and journal 1,000 times amid their work (KILL_CYCLES=100 for fewer)
 	@KILL_CYCLES=$${KILL_CYCLES:-1000} $(BIN)/python -m pytest -q tests/events/test_kill.py $(ARGS)
+
+million: build ## 1,000,000 events to clients that reconnect 10,000 times, to the letter
+	@$(BIN)/python -m tests.acceptance.reconnects $(ARGS)
 
 autobahn: build ## WebSocket conformance by the Autobahn suite; needs a Python 2.7 (ARGS=--all)
 	@$(BIN)/python -m tests.conformance $(ARGS)
