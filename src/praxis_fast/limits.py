@@ -301,6 +301,10 @@ class WebhookLimits:
     max_waiting: Annotated[
         Count, Meta(description="messages waiting, per endpoint")
     ] = 100_000
+    max_fresh: Annotated[
+        Size,
+        Meta(description="bytes of new messages kept in memory for their first try"),
+    ] = 8 * MIB
     per_endpoint: Annotated[
         Count, Meta(description="requests at once, per endpoint")
     ] = 4

@@ -23,12 +23,14 @@ START = 1_760_000_000.0
 
 class Clock:
     now = 100.0
+    jump = 0.0
+    """How far somebody has set the wall clock."""
 
     def __call__(self) -> float:
         return self.now
 
     def wall(self) -> float:
-        return START + self.now - 100.0
+        return START + self.now - 100.0 + self.jump
 
 
 class Receiver:
@@ -117,8 +119,8 @@ async def eventually(condition: Callable[[], Any]) -> None:
 
 async def settled(outbox: Outbox) -> None:
     """Until nothing is in flight and everything is written down."""
-    await eventually(lambda: not outbox._tasks)
-    await outbox._db.write(lambda connection: None)
+    await eventually(lambda: not outbox._tasks and not outbox._is_pump_due)
+    await outbox._writes.write(lambda connection: None)
 
 
 def event(name: str = "task.started", task: str | None = "t1", **more: Any) -> Event:

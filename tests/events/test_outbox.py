@@ -37,6 +37,12 @@ async def outbox(rig: Rig) -> Outbox:
     return await rig.open()
 
 
+async def acked(outbox: Outbox, event: Event) -> None:
+    written = outbox.append(event)
+    assert written is not None
+    await written
+
+
 async def register(outbox: Outbox, **more: Any) -> str:
     asked = {"url": URL, "secret": SECRET, **more}
     return (await outbox.register(asked)).id
@@ -134,7 +140,7 @@ async def test_event_that_has_no_json_form_or_is_too_long_is_counted(
     bus = EventBus()
     for data in ({"a": object()}, {"a": "x" * 1000}):
         assert outbox.append(bus.publish("my.type", data)) is None
-    assert outbox.refused == 2
+    assert outbox.counters.refused == 2
     assert outbox.append(bus.publish("my.type", {"a": "\ud800", "b": 2**70}))
     await bus.close()
 
@@ -411,7 +417,7 @@ async def test_db_3_full_disk_stops_acks_is_told_once_and_recovers(
         with pytest.raises(StoreError, match="not written"):
             await outbox.append(event("x" * 100, correlation_id="y" * 50_000))
     assert [code for code, _ in rig.reports] == ["outbox_not_written"]
-    assert outbox.refused == 3
+    assert outbox.counters.refused == 3
     await outbox._db.write(bound(100_000))
     await outbox.append(event())
     await settled(outbox)
@@ -440,11 +446,118 @@ async def test_writes_over_the_bound_are_refused_and_told_once(rig: Rig) -> None
     await outbox.close()
     outbox = await rig.open(store=StoreLimits(commit_interval=60, max_queued=2))
     acks = [outbox.append(event()) for _ in range(4)]
-    assert [ack is None for ack in acks] == [False, True, True, True]
+    assert [ack is None for ack in acks] == [False, False, True, True]
     assert [code for code, _ in rig.reports] == ["outbox_full"]
+    assert outbox.counters.refused == 2
     await outbox.close()
-    assert acks[0] is not None
-    await acks[0]
+    for ack in acks[:2]:
+        assert ack is not None
+        assert len(await ack) == 1
+
+
+async def test_events_of_one_turn_share_a_write(rig: Rig, outbox: Outbox) -> None:
+    await register(outbox)
+    calls: list[Any] = []
+    write = outbox._db.write
+    outbox._db.write = lambda work: [calls.append(work), write(work)][1]  # type: ignore[method-assign]
+    acks = [outbox.append(event(task=f"t{n % 3}")) for n in range(250)]
+    assert not calls
+    added = [await ack for ack in acks if ack is not None]
+    assert len(calls) == 1
+    assert [number for ((_, number, _),) in added] == list(range(1, 251))
+    await eventually(lambda: len(rig.receiver.got) == 250)
+    for task in ("t0", "t1", "t2"):
+        seqs = [seq for name, seq in rig.receiver.got if name == task]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_id_that_was_taken_is_not_taken_again(rig: Rig, outbox: Outbox) -> None:
+    await register(outbox)
+    twice = event()
+    first, second = outbox.append(twice), outbox.append(twice)
+    assert first is not None
+    assert second is not None
+    assert len([*await first, *await second]) == 1
+    third = outbox.append(twice)
+    assert third is not None
+    assert await third == []
+    await eventually(lambda: rig.receiver.got)
+    await settled(outbox)
+    assert rig.receiver.got == [("t1", 1)]
+
+
+async def test_new_messages_are_sent_without_asking_the_disk_again(
+    rig: Rig, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(outbox)
+    reads: list[Any] = []
+    read = outbox._db.read
+    monkeypatch.setattr(
+        outbox._db, "read", lambda work: [reads.append(work), read(work)][1]
+    )
+    rig.receiver.answers = [Answer(500)]
+    await acked(outbox, event())
+    await settled(outbox)
+    assert (len(rig.receiver.got), reads, outbox._fresh.size) == (1, [], 0)
+    await rig.advance(outbox, 10)
+    assert (len(rig.receiver.got), len(reads)) == (2, 1)
+
+
+async def test_messages_beyond_the_room_in_memory_are_sent_all_the_same(
+    rig: Rig,
+) -> None:
+    outbox = await rig.open(webhooks=WebhookLimits(max_fresh=1))
+    await register(outbox)
+    for _ in range(5):
+        outbox.sink(event())
+    await eventually(lambda: len(rig.receiver.got) == 5)
+    assert outbox._fresh.size == 0
+
+
+async def test_messages_of_an_endpoint_that_goes_leave_the_memory(
+    rig: Rig, outbox: Outbox
+) -> None:
+    rig.receiver.hold = asyncio.Event()
+    endpoint = await register(outbox)
+    await acked(outbox, event())
+    await acked(outbox, event())
+    assert outbox._fresh.size > 0
+    await outbox.remove(endpoint)
+    assert outbox._fresh.size == 0
+    rig.receiver.hold.set()
+
+
+async def test_prc_3_wall_clock_that_jumps_gives_nothing_up(
+    rig: Rig, outbox: Outbox
+) -> None:
+    await register(outbox)
+    rig.receiver.answers = [Answer(500), Answer(500)]
+    await acked(outbox, event())
+    await settled(outbox)
+    for days in (30, -30):
+        rig.clock.jump = days * 86400.0
+        await rig.advance(outbox, 10)
+    assert len(rig.receiver.got) == 3
+    assert outbox.counters.dead_letters == 0
+
+
+async def test_what_was_done_is_counted(rig: Rig, outbox: Outbox) -> None:
+    await register(outbox)
+    rig.receiver.answers = [
+        *(Answer(503), Answer(error="no answer in time", reason="timeout")),
+        *(Answer(404), Answer(200)),
+    ]
+    await acked(outbox, event())
+    await settled(outbox)
+    for _ in range(2):
+        await rig.advance(outbox, 10)
+    await acked(outbox, event())
+    await settled(outbox)
+    counters = outbox.counters
+    assert (counters.attempts, counters.successes) == (4, 1)
+    assert counters.failures == {"status_503": 1, "timeout": 1, "status_404": 1}
+    assert (counters.dead_letters, counters.redriven, counters.refused) == (1, 0, 0)
+    assert (counters.stages.written.count, counters.durations.count) == (1, 4)
 
 
 # endpoints

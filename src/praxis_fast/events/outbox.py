@@ -8,8 +8,11 @@ Theory of operation
 
 An event is acknowledged when it is on the disk; from then on it is sent until its
 receiver takes it or it is given up, across crashes too, always with the same id. Each
-(endpoint, task) is a lane with one message in flight. A message is never in memory
-while it waits, only its number.
+(endpoint, task) is a lane with one message in flight. Of what waits only the numbers
+are in memory, and the newest messages as long as they are few.
+
+Times are epoch seconds by a clock that never jumps: the wall clock as it was at the
+start, and what has passed since (PRC-3).
 """
 
 from __future__ import annotations
@@ -31,11 +34,20 @@ from praxis_fast.errors import (
 from praxis_fast.events import outbox_store as store
 from praxis_fast.events.endpoint import Endpoint
 from praxis_fast.events.event import utc_text
+from praxis_fast.events.fresh import Fresh
 from praxis_fast.events.lanes import Lanes, Slot
-from praxis_fast.events.outbox_store import Attempt, Message, NewMessage
+from praxis_fast.events.outbox_store import (
+    Added,
+    Attempt,
+    Message,
+    NewMessage,
+    Result,
+)
+from praxis_fast.events.outbox_writes import Writes
 from praxis_fast.events.retry import MAX_RETRY_AFTER, RetrySchedule
 from praxis_fast.events.signing import sign_webhook
 from praxis_fast.events.webhook_body import numbered, webhook_body
+from praxis_fast.events.webhook_counters import WebhookCounters
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
 
@@ -46,6 +58,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.events.event import Event
     from praxis_fast.events.outbox_store import State
+    from praxis_fast.events.stages import Stopwatch
     from praxis_fast.events.webhooks import Answer
 
     Report = Callable[[str, str], None]
@@ -86,6 +99,7 @@ class Outbox:
         wall_clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         report: Report = lambda code, message: None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         limits = limits or Limits()
         self._limits = limits.webhooks
@@ -98,6 +112,10 @@ class Outbox:
         self._db = Database(
             path, store.SCHEMA, limits=limits.store, on_fault=self._on_store_fault
         )
+        self._writes = Writes(self._db, limits.store.max_queued)
+        self._fresh = Fresh(limits.webhooks.max_fresh)
+        self._started = wall_clock() - clock()
+        self.counters = WebhookCounters(stopwatch)
         self._lanes = Lanes(limits.webhooks.per_endpoint, limits.webhooks.total)
         self._matcher = Matcher()
         self._endpoints: dict[str, Endpoint] = {}
@@ -106,10 +124,10 @@ class Outbox:
         self._full: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._is_pump_due = False
         self._cleaning: asyncio.TimerHandle | None = None
         self._is_open = False
-        self.refused = 0
-        """Messages that could not be taken: too many waiting, or the disk is full."""
 
     async def open(self) -> None:
         """Open the database and begin to send what waits."""
@@ -117,7 +135,7 @@ class Outbox:
         await self._db.open()
         for endpoint, disabled in await self._db.read(store.load_endpoints):
             self._remember(endpoint, disabled)
-        now, wall = self._clock(), self._wall_clock()
+        now, wall = self._clock(), self._now()
         for name, task, number, due in await self._db.read(store.load_waiting):
             # A wall clock that was set back must not hold a message for ever.
             rest = min(max(0.0, due - wall), MAX_RETRY_AFTER)
@@ -140,6 +158,7 @@ class Outbox:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        self._writes.flush()
         await self._sender.close()
         await self._db.close()
 
@@ -155,14 +174,14 @@ class Outbox:
             number, limit = len(self._endpoints) + 1, self._limits.max_endpoints
             raise ResourceLimitError(f"webhook {number}, limit {limit}")
         await self._sender.check(endpoint.url)
-        await self._db.write(partial(store.save_endpoint, endpoint=endpoint))
+        await self._writes.write(partial(store.save_endpoint, endpoint=endpoint))
         self._remember(endpoint, None)
         return endpoint
 
     async def remove(self, name: str) -> None:
         """Forget an endpoint and everything that waits for it."""
         self._need(name)
-        await self._db.write(partial(store.delete_endpoint, endpoint=name))
+        await self._writes.write(partial(store.delete_endpoint, endpoint=name))
         self._stop_feeding(name)
         self._endpoints.pop(name, None)
         self._disabled.pop(name, None)
@@ -201,14 +220,16 @@ class Outbox:
         self._need(name)
         if state not in ("delivered", "dead"):
             raise UsageError(f"messages in state {state!r} are not purged")
-        return await self._db.write(
-            partial(store.purge_endpoint, endpoint=name, state=state)
-        )
+        purge = partial(store.purge_endpoint, endpoint=name, state=state)
+        purged: int = await self._writes.write(purge)
+        return purged
 
     async def redrive(self, name: str, ids: Sequence[str] | None = None) -> int:
         """Send dead letters again, all or these; a disabled endpoint is enabled."""
         endpoint = self._need(name)
-        chosen = await self._db.write(partial(store.redrive, endpoint=name, ids=ids))
+        redrive = partial(store.redrive, endpoint=name, ids=ids)
+        chosen: list[tuple[str, int]] = await self._writes.write(redrive)
+        self.counters.redriven += len(chosen)
         self._remember(endpoint, None)
         for task, number in chosen:
             self._lanes.add(name, task, number)
@@ -239,18 +260,21 @@ class Outbox:
         if message is None:
             return None
         try:
-            written = self._db.write(
-                partial(store.append, message=message, endpoints=names)
-            )
+            written = self._writes.append(message, names)
         except ResourceLimitError as error:
             self._refuse("*", f"event not taken for webhooks: {error}")
             return None
-        written.add_done_callback(partial(self._on_written, task))
+        written.add_done_callback(partial(self._on_written, message))
+        if event.seq == self.counters.stages.watch.seq:
+            written.add_done_callback(self._on_timed)
         return written
 
     def _wanted_by(self, event: Event) -> list[str]:
         names: list[str] = []
-        for group in self._matcher.match(event):
+        groups = self._matcher.match(event)
+        if groups and event.seq == self.counters.stages.watch.seq:
+            self.counters.stages.matched()
+        for group in groups:
             for name in group.keys:
                 assert isinstance(name, str)
                 if not self._endpoints[name].excludes(event.type):
@@ -267,7 +291,7 @@ class Outbox:
 
     def _refuse(self, name: str, text: str) -> None:
         """Count it; tell it once until there is room again."""
-        self.refused += 1
+        self.counters.refused += 1
         if name not in self._full:
             self._full.add(name)
             logger.error("%s", text)
@@ -281,25 +305,36 @@ class Outbox:
                     f"event of {len(body)} bytes, limit {self._max_event}"
                 )
         except (MessageError, TypeError, ValueError) as error:
-            self.refused += 1
+            self.counters.refused += 1
             logger.warning("event %s is no webhook: %s", event.id, error)
             return None
-        return NewMessage(event.id, event.type, task, body, self._wall_clock())
+        return NewMessage(event.id, event.type, task, body, self._now())
 
-    def _on_written(self, task: str, written: asyncio.Future[Any]) -> None:
+    def _on_written(
+        self, message: NewMessage, written: asyncio.Future[list[Added]]
+    ) -> None:
         if written.exception() is not None:
-            self.refused += 1
+            self.counters.refused += 1
             return
         self._full.discard("*")
-        for name, number in written.result():
-            if name in self._endpoints and name not in self._disabled:
-                self._lanes.add(name, task, number)
-        self.pump()
+        for name, number, seq in written.result():
+            if name not in self._endpoints or name in self._disabled:
+                continue
+            new = Message(number, message.id, seq, message.body, message.created)
+            self._fresh.put(name, new)
+            self._lanes.add(name, message.task, number)
+            self.counters.stages.queued += 1
+        self._pump_soon()
+
+    def _on_timed(self, written: asyncio.Future[list[Added]]) -> None:
+        if written.exception() is None:
+            self.counters.stages.enqueued()
 
     # events out
 
     def pump(self) -> None:
         """Begin to send whatever is due; called by itself when something changes."""
+        self._is_pump_due = False
         if not self._is_open:
             return
         for slot in self._lanes.take(self._clock()):
@@ -308,17 +343,31 @@ class Outbox:
             task.add_done_callback(self._on_delivered)
         self._arm()
 
+    def _pump_soon(self) -> None:
+        """Once for all that happens in a turn of the loop."""
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            asyncio.get_running_loop().call_soon(self.pump)
+
     def _arm(self) -> None:
+        due = self._lanes.next_deadline()
         if self._timer is not None:
+            if due == self._timer_due:
+                return
             self._timer.cancel()
             self._timer = None
-        if (due := self._lanes.next_deadline()) is not None:
+        if due is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, due - self._clock()), self.pump)
+            self._timer_due = due
+            self._timer = loop.call_later(max(0.0, due - self._clock()), self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self.pump()
 
     def _on_delivered(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self.pump()
+        self._pump_soon()
 
     async def _deliver(self, slot: Slot) -> None:
         """One try, from the database to what came of it."""
@@ -337,20 +386,24 @@ class Outbox:
 
     async def _try(self, slot: Slot) -> float | None:
         """When the message is due again; None when it is done with."""
-        message = await self._db.read(partial(store.load_message, number=slot.number))
+        message = self._fresh.take(slot.endpoint, slot.number)
+        if message is None:
+            load = partial(store.load_message, number=slot.number)
+            message = await self._db.read(load)
         endpoint = self._endpoints.get(slot.endpoint)
         if message is None or endpoint is None:
             return None
         body = numbered(message.body, message.seq)
-        begun, at = self._clock(), self._wall_clock()
+        begun, at = self._clock(), self._now()
         headers = {
             **endpoint.headers,
-            **sign_webhook(message.id, body, endpoint.secrets, at),
+            **sign_webhook(message.id, body, endpoint.secrets, self._wall_clock()),
             "Content-Type": "application/json",
             "X-Praxis-Attempt": str(message.attempts + 1),
         }
         answer = await self._sender.post(endpoint.url, headers, body)
         duration = self._clock() - begun
+        self.counters.answered(answer, duration)
         attempt = Attempt(at, duration, answer.status, _error(answer))
         return self._settle(slot, message, attempt, answer)
 
@@ -360,6 +413,8 @@ class Outbox:
         name = slot.endpoint
         if answer.is_success:
             self._failures[name] = 0
+            age = attempt.at + attempt.duration - message.created
+            self.counters.stages.written.observe(max(0.0, age))
             self._record(message, attempt, "delivered")
             return None
         self._failures[name] = self._failures.get(name, 0) + 1
@@ -371,6 +426,7 @@ class Outbox:
             "webhook %s: message %s is a dead letter after %d tries: %s",
             *(name, message.id, message.attempts + 1, attempt.error),
         )
+        self.counters.dead_letters += 1
         self._record(message, attempt, "dead")
         if answer.status == 410:
             self._disable(name)
@@ -392,15 +448,11 @@ class Outbox:
 
         Were this lost in a crash, the message would be sent once more.
         """
-        self._write_aside(
-            partial(
-                store.record, message=message, attempt=attempt, state=state, due=due
-            )
-        )
+        self._writes.record(Result(message, attempt, state, due))
 
     def _write_aside(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         try:
-            self._db.write(work)
+            self._writes.write(work)
         except ResourceLimitError as error:
             logger.warning("outbox: not written: %s", error)
 
@@ -411,7 +463,7 @@ class Outbox:
             store.disable_endpoint,
             endpoint=name,
             reason=reason,
-            now=self._wall_clock(),
+            now=self._now(),
         )
         self._stop_feeding(name)
         self._disabled[name] = reason
@@ -420,6 +472,10 @@ class Outbox:
         self._report("webhook_disabled", f"webhook {name} is disabled: {reason}")
 
     # inside
+
+    def _now(self) -> float:
+        """Epoch seconds that never jump."""
+        return self._started + self._clock()
 
     def _need(self, name: str) -> Endpoint:
         if (endpoint := self._endpoints.get(name)) is None:
@@ -438,6 +494,7 @@ class Outbox:
     def _stop_feeding(self, name: str) -> None:
         self._matcher.discard(name)
         self._lanes.drop(name)
+        self._fresh.drop(name)
         self._full.discard(name)
 
     def _health(self, name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -467,7 +524,7 @@ class Outbox:
         """Forget old history, now and every hour."""
         loop = asyncio.get_running_loop()
         self._cleaning = loop.call_later(_CLEAN_UP, self._clean_up)
-        now = self._wall_clock()
+        now = self._now()
         self._write_aside(
             partial(
                 store.purge,

@@ -6,7 +6,7 @@ Everything here is a function of a connection, run in one of the database's thre
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -15,10 +15,13 @@ from praxis_fast.events.event import utc_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 State = Literal["waiting", "delivered", "dead"]
 STATES: tuple[State, ...] = ("waiting", "delivered", "dead")
+
+# Rows in one statement; SQLite takes at least 999 values, and a row has up to nine.
+CHUNK = 100
 
 # `lanes.last` outlives the messages it numbered: numbers never begin again while the
 # lane is in use. `since` is when the tries began that count towards giving up.
@@ -49,7 +52,39 @@ SCHEMA = (
         status INTEGER, error TEXT, PRIMARY KEY(message, number)
     ) WITHOUT ROWID;
     """,
+    # What waits has no end: it need not be entered there when it is new.
+    """
+    DROP INDEX messages_by_end;
+    CREATE INDEX messages_by_end ON messages(state, ended) WHERE ended IS NOT NULL;
+    """,
 )
+
+
+# A cross join looks each row up; `IN` with rows of two would read the whole table.
+_KNOWN = """
+    SELECT m.endpoint, m.id FROM (VALUES ROWS) AS v
+    CROSS JOIN messages AS m ON m.endpoint=v.column1 AND m.id=v.column2
+"""
+_LAST = """
+    SELECT l.endpoint, l.task, l.last FROM (VALUES ROWS) AS v
+    CROSS JOIN lanes AS l ON l.endpoint=v.column1 AND l.task=v.column2
+"""
+# What came of tries, as `record` writes it. Columns of ROWS: number, state, attempts,
+# tries, due, status, error, at, duration.
+_SETTLE = """
+    UPDATE messages SET state=v.column2, attempts=v.column3, tries=v.column4,
+        due=v.column5, status=v.column6, error=v.column7,
+        since=COALESCE(since, v.column8),
+        ended=CASE v.column2 WHEN 'waiting' THEN NULL ELSE v.column8 END,
+        body=CASE v.column2 WHEN 'delivered' THEN NULL ELSE body END
+    FROM (VALUES ROWS) AS v
+    WHERE messages.n=v.column1 AND messages.state='waiting'
+"""
+_REMEMBER = """
+    INSERT OR REPLACE INTO attempts(message, number, at, duration, status, error)
+    SELECT v.column1, v.column3, v.column8, v.column9, v.column6, v.column7
+    FROM (VALUES ROWS) AS v WHERE EXISTS(SELECT 1 FROM messages WHERE n=v.column1)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +106,10 @@ class Message:
     id: str
     seq: int
     body: bytes
-    attempts: int
-    tries: int
-    since: float | None
+    created: float
+    attempts: int = 0
+    tries: int = 0
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +120,25 @@ class Attempt:
     duration: float
     status: int | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a try made of a message."""
+
+    message: Message
+    attempt: Attempt
+    state: State
+    due: float = 0.0
+    """When it is due again, epoch seconds."""
+
+
+class Added(NamedTuple):
+    """A message that is new in the outbox of one endpoint."""
+
+    endpoint: str
+    number: int
+    seq: int
 
 
 def save_endpoint(db: sqlite3.Connection, endpoint: Endpoint) -> None:
@@ -122,40 +177,94 @@ def disable_endpoint(
 
 
 def append(
-    db: sqlite3.Connection, message: NewMessage, endpoints: Sequence[str]
-) -> list[tuple[str, int]]:
-    """Write a message for each endpoint; the endpoints and numbers of the new ones.
+    db: sqlite3.Connection, messages: Sequence[tuple[NewMessage, Sequence[str]]]
+) -> list[list[Added]]:
+    """Write each message for its endpoints; for each, what is new in the outbox.
 
-    An id an endpoint has had already is not written again.
+    An id an endpoint has had already is not written again, and nothing is written for
+    an endpoint that is gone.
     """
-    added: list[tuple[str, int]] = []
-    for endpoint in endpoints:
-        known = db.execute(
-            "SELECT 1 FROM messages WHERE endpoint=? AND id=? "
-            "UNION ALL SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM endpoints WHERE id=?)",
-            (endpoint, message.id, endpoint),
-        ).fetchone()
-        if known is None:
-            added.append((endpoint, _append_one(db, message, endpoint)))
+    added: list[list[Added]] = [[] for _ in messages]
+    if not messages:
+        return added
+    # Each statement crosses between two threads twice, so many rows share one.
+    wanted = {
+        (endpoint, message.id): (message, told)
+        for (message, endpoints), told in zip(messages, added, strict=True)
+        for endpoint in endpoints
+    }
+    endpoints = {name for (name,) in db.execute("SELECT id FROM endpoints")}
+    known = set(_select(db, _KNOWN, wanted))
+    new = {
+        key: value
+        for key, value in wanted.items()
+        if key not in known and key[0] in endpoints
+    }
+    lanes = {(endpoint, message.task): 0 for (endpoint, _), (message, _) in new.items()}
+    for endpoint, task, last in _select(db, _LAST, lanes):
+        lanes[endpoint, task] = last
+    rows = list(_numbered(db, new, lanes))
+    _insert(
+        db,
+        "INSERT INTO messages(n, endpoint, task, seq, id, type, created, body) VALUES",
+        rows,
+    )
+    touched = {(row[1], row[2]): row[6] for row in rows}
+    _insert(
+        db,
+        "INSERT INTO lanes VALUES",
+        [(*key, last, touched[key]) for key, last in lanes.items()],
+        "ON CONFLICT(endpoint, task) DO UPDATE "
+        "SET last=excluded.last, touched=excluded.touched",
+    )
     return added
 
 
-def _append_one(db: sqlite3.Connection, message: NewMessage, endpoint: str) -> int:
-    ((seq,),) = db.execute(
-        "INSERT INTO lanes VALUES (?, ?, 1, ?) ON CONFLICT(endpoint, task) "
-        "DO UPDATE SET last=last+1, touched=excluded.touched RETURNING last",
-        (endpoint, message.task, message.created),
-    ).fetchall()
-    number = db.execute(
-        "INSERT INTO messages(endpoint, task, seq, id, type, created, body) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(endpoint, message.task, seq),
+def _numbered(
+    db: sqlite3.Connection,
+    new: dict[tuple[str, str], tuple[NewMessage, list[Added]]],
+    lanes: dict[tuple[str, str], int],
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of new messages, counted in all and in their lanes."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name='messages'").fetchone()
+    number = 0 if row is None else row[0]
+    for (endpoint, _), (message, told) in new.items():
+        number += 1
+        lanes[endpoint, message.task] += 1
+        seq = lanes[endpoint, message.task]
+        told.append(Added(endpoint, number, seq))
+        yield (
+            *(number, endpoint, message.task, seq),
             *(message.id, message.type, message.created, message.body),
-        ),
-    ).lastrowid
-    assert number is not None
-    return number
+        )
+
+
+def _select(
+    db: sqlite3.Connection, query: str, keys: Iterable[tuple[str, str]]
+) -> Iterator[Any]:
+    for chunk in _chunks(list(keys)):
+        yield from db.execute(query.replace("ROWS", _marks(chunk)), _flat(chunk))
+
+
+def _insert(
+    db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]], tail: str = ""
+) -> None:
+    for chunk in _chunks(rows):
+        db.execute(f"{head} {_marks(chunk)} {tail}", _flat(chunk))
+
+
+def _chunks(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    for at in range(0, len(rows), CHUNK):
+        yield rows[at : at + CHUNK]
+
+
+def _marks(rows: Sequence[tuple[Any, ...]]) -> str:
+    mark = f"({', '.join('?' * len(rows[0]))})"
+    return ", ".join([mark] * len(rows))
+
+
+def _flat(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    return [value for row in rows for value in row]
 
 
 def load_waiting(db: sqlite3.Connection) -> list[tuple[str, str, int, float]]:
@@ -168,42 +277,30 @@ def load_waiting(db: sqlite3.Connection) -> list[tuple[str, str, int, float]]:
 def load_message(db: sqlite3.Connection, number: int) -> Message | None:
     """A message that waits."""
     row = db.execute(
-        "SELECT n, id, seq, body, attempts, tries, since FROM messages "
+        "SELECT n, id, seq, body, created, attempts, tries, since FROM messages "
         "WHERE n=? AND state='waiting'",
         (number,),
     ).fetchone()
     return None if row is None else Message(*row)
 
 
-def record(
-    db: sqlite3.Connection,
-    message: Message,
-    attempt: Attempt,
-    state: State,
-    due: float,
-) -> None:
-    """Write what came of a try: the message's new state and one line of history.
+def record(db: sqlite3.Connection, results: Sequence[Result]) -> None:
+    """Write what came of tries, at most one of each message: its new state and one
+    line of history.
 
     A delivered message keeps its line and gives its body back.
     """
-    number = message.attempts + 1
-    db.execute(
-        "UPDATE messages SET state=?, attempts=?, tries=?, due=?, status=?, error=?, "
-        "since=COALESCE(since, ?), ended=?, body=CASE ? WHEN 'delivered' THEN NULL "
-        "ELSE body END WHERE n=? AND state='waiting'",
-        (
-            *(state, number, message.tries + 1, due, attempt.status, attempt.error),
-            *(attempt.at, None if state == "waiting" else attempt.at, state),
-            message.number,
-        ),
-    )
-    db.execute(
-        "INSERT OR REPLACE INTO attempts SELECT ?, ?, ?, ?, ?, ? "
-        "WHERE EXISTS(SELECT 1 FROM messages WHERE n=?)",
-        (
-            *(message.number, number, attempt.at, attempt.duration),
-            *(attempt.status, attempt.error, message.number),
-        ),
+    for chunk in _chunks([_row(result) for result in results]):
+        rows, values = _marks(chunk), _flat(chunk)
+        for statement in (_SETTLE, _REMEMBER):
+            db.execute(statement.replace("ROWS", rows), values)
+
+
+def _row(result: Result) -> tuple[Any, ...]:
+    message, attempt = result.message, result.attempt
+    return (
+        *(message.number, result.state, message.attempts + 1, message.tries + 1),
+        *(result.due, attempt.status, attempt.error, attempt.at, attempt.duration),
     )
 
 

@@ -38,6 +38,8 @@ class Answer:
     error: str | None = None
     retry_after: float | None = None
     """Seconds the receiver asked us to wait."""
+    reason: str = "other"
+    """Without a status: timeout, connection, refused or other."""
 
     @property
     def is_success(self) -> bool:
@@ -128,10 +130,13 @@ class WebhookClient:
             ):
                 return await self._post(self._session, url, headers, body)
         except TimeoutError:
-            return Answer(error="no answer in time")
+            return Answer(error="no answer in time", reason="timeout")
         except aiohttp.ClientConnectorError as error:
-            return Answer(error=f"not connected: {error.os_error}"[:512])
-        except (aiohttp.ClientError, OSError, ValueError, WebhookRefusedError) as error:
+            text = f"not connected: {error.os_error}"[:512]
+            return Answer(error=text, reason="connection")
+        except WebhookRefusedError as error:
+            return Answer(error=f"refused: {error}"[:512], reason="refused")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return Answer(error=f"{type(error).__name__}: {error}"[:512])
 
     async def _post(

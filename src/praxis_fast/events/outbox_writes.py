@@ -1,0 +1,121 @@
+"""What the outbox writes in one turn of the loop, as one job of its database.
+
+A job costs a lock, a wake-up and several crossings between two threads, whatever is in
+it. Messages and results of tries come in bursts, so they share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from praxis_fast.errors import ResourceLimitError, StoreError
+from praxis_fast.events import outbox_store as store
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from praxis_fast.events.outbox_store import Added, NewMessage, Result
+    from praxis_fast.store.database import Database
+
+    Appended = asyncio.Future[list[Added]]
+
+logger = logging.getLogger(__name__)
+
+
+class Writes:
+    """Collects writes until the turn ends; `max_waiting` messages may be under way."""
+
+    def __init__(self, db: Database, max_waiting: int) -> None:
+        self._db = db
+        self._max_waiting = max_waiting
+        self._waiting = 0
+        self._messages: list[tuple[NewMessage, Sequence[str]]] = []
+        self._futures: list[Appended] = []
+        self._results: dict[int, Result] = {}
+        self._is_scheduled = False
+
+    def append(self, message: NewMessage, endpoints: Sequence[str]) -> Appended:
+        """Write a message for these endpoints; done when it is on the disk.
+
+        Raises ResourceLimitError when too many are under way.
+        """
+        if self._waiting >= self._max_waiting:
+            raise ResourceLimitError(
+                f"message {self._waiting + 1} waiting for the disk, "
+                f"limit {self._max_waiting}"
+            )
+        self._waiting += 1
+        done: Appended = asyncio.get_running_loop().create_future()
+        self._messages.append((message, endpoints))
+        self._futures.append(done)
+        self._schedule()
+        return done
+
+    def record(self, result: Result) -> None:
+        """Write what came of a try; nobody waits for it."""
+        number = result.message.number
+        if number in self._results:
+            self.flush()
+        self._results[number] = result
+        self._schedule()
+
+    def write(self, work: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
+        """Have something else done, behind everything collected so far."""
+        self.flush()
+        return self._db.write(work)
+
+    def flush(self) -> None:
+        """Hand the database what was collected."""
+        self._is_scheduled = False
+        messages, self._messages = self._messages, []
+        futures, self._futures = self._futures, []
+        results, self._results = list(self._results.values()), {}
+        if not messages and not results:
+            return
+        try:
+            written = self._db.write(
+                partial(_write, messages=messages, results=results)
+            )
+        except (ResourceLimitError, StoreError) as error:
+            logger.warning("outbox: not written: %s", error)
+            self._fail(futures, error)
+        else:
+            written.add_done_callback(partial(self._on_written, futures))
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def _on_written(
+        self, futures: list[Appended], written: asyncio.Future[list[list[Added]]]
+    ) -> None:
+        error = written.exception()
+        if error is not None:
+            self._fail(futures, error)
+            return
+        self._waiting -= len(futures)
+        for future, added in zip(futures, written.result(), strict=True):
+            if not future.done():
+                future.set_result(added)
+
+    def _fail(self, futures: list[Appended], error: BaseException) -> None:
+        self._waiting -= len(futures)
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+                # Not everybody who writes waits for it.
+                future.exception()
+
+
+def _write(
+    db: sqlite3.Connection,
+    messages: Sequence[tuple[NewMessage, Sequence[str]]],
+    results: Sequence[Result],
+) -> list[list[Added]]:
+    store.record(db, results)
+    return store.append(db, messages)
