@@ -276,6 +276,12 @@ class HTTPLimits:
     reader_timeout: Annotated[
         Seconds, Meta(description="s a client may read nothing of an answer")
     ] = 30.0
+    failed_logins: Annotated[
+        Count, Meta(description="wrong credentials a minute, per address")
+    ] = 10
+    max_failing_addresses: Annotated[
+        Count, Meta(description="addresses whose failures are counted")
+    ] = 4096
 
 
 @dataclass(frozen=True, slots=True)

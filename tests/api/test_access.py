@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from praxis_fast.api.access import Access, is_loopback, split_host
+from praxis_fast.api.access import Access, Refusal, Visit
+from praxis_fast.api.hosts import is_loopback, split_host
+from praxis_fast.api.rights import RIGHTS
+from praxis_fast.events.principal import Principal
 
 
 def headers(**values: str) -> list[tuple[bytes, bytes]]:
@@ -11,8 +14,8 @@ def headers(**values: str) -> list[tuple[bytes, bytes]]:
 
 def status(access: Access, *, local: str = "127.0.0.1", **values: str) -> int:
     """200, or the status of the refusal."""
-    refusal = access.refuse(headers(**values), local=local)
-    return 200 if refusal is None else refusal.status
+    verdict = access.judge(Visit(headers=headers(**values), local=local))
+    return verdict.status if isinstance(verdict, Refusal) else 200
 
 
 @pytest.mark.parametrize(
@@ -47,8 +50,8 @@ def test_ws_2_malformed_host_is_refused(host: str) -> None:
 def test_ws_2_missing_and_repeated_hosts_are_refused() -> None:
     assert status(Access()) == 400
     twice = [(b"host", b"localhost"), (b"host", b"localhost")]
-    refusal = Access().refuse(twice)
-    assert refusal is not None
+    refusal = Access().judge(Visit(headers=twice))
+    assert isinstance(refusal, Refusal)
     assert refusal.status == 400
 
 
@@ -95,7 +98,6 @@ def test_ws_2_any_origin_is_let_in_when_the_list_says_so() -> None:
 def test_http_5_token_in_the_header_is_taken(text: str) -> None:
     access = Access(token="secret")
     assert status(access, host="localhost", authorization=text) == 200
-    assert access.role() == "admin"
 
 
 @pytest.mark.parametrize("text", ["Bearer wrong", "Bearer ", "Basic secret", "secret"])
@@ -107,14 +109,21 @@ def test_http_5_wrong_token_is_refused(text: str) -> None:
 def test_http_5_token_in_the_query_is_taken() -> None:
     access = Access(token="secret")
     host = headers(host="localhost")
-    assert access.refuse(host, query=b"a=1&token=secret") is None
-    refusal = access.refuse(host, query=b"token=wrong")
-    assert refusal is not None
+    admin = access.judge(Visit(headers=host, query=b"a=1&token=secret"))
+    assert isinstance(admin, Principal)
+    assert admin.roles == {"admin"}
+    refusal = access.judge(Visit(headers=host, query=b"token=wrong"))
+    assert isinstance(refusal, Refusal)
     assert "secret" not in refusal.message
 
 
-def test_role_is_the_lowest_when_nobody_proves_anything() -> None:
-    assert Access().role() == "guest"
+def test_everybody_is_a_guest_who_may_do_everything_when_nothing_is_set() -> None:
+    access = Access()
+    visit = Visit(headers=headers(host="localhost"), method="POST", path="/nowhere")
+    guest = access.judge(visit)
+    assert isinstance(guest, Principal)
+    assert guest.roles == {"guest"}
+    assert access.rights(guest) == RIGHTS
 
 
 @pytest.mark.parametrize(

@@ -139,5 +139,5 @@ async def test_a_gateway_ends_with_its_context() -> None:
     bus = EventBus()
     async with event_gateway(bus, max_clients=3) as gateway:
         assert gateway.max_clients == 3
-        assert gateway.access.role() == "guest"
+        assert gateway.access.visitor.roles == {"guest"}
     await bus.close()

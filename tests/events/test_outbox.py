@@ -17,6 +17,7 @@ from praxis_fast.errors import (
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event
 from praxis_fast.events.outbox import Outbox
+from praxis_fast.events.principal import Principal
 from praxis_fast.events.webhooks import Answer
 from praxis_fast.limits import EventLimits, StoreLimits, WebhookLimits
 from tests.events.receivers import SECRET, URL, Rig, event, eventually, settled
@@ -108,7 +109,7 @@ async def test_only_what_an_endpoint_asked_for_is_sent(
 async def test_endpoint_sees_no_more_than_who_registered_it(
     rig: Rig, outbox: Outbox
 ) -> None:
-    await outbox.register({"url": URL, "secret": SECRET}, role="guest")
+    await outbox.register({"url": URL, "secret": SECRET}, owner=Principal(name="g"))
     assert outbox.append(event(required_role="admin")) is None
     assert outbox.append(event(required_role="guest")) is not None
 

@@ -922,8 +922,9 @@ cdef class Fanout:
         if not lost:
             return None
         from_seq = lost[0][0]
-        for _, to_seq, count in lost:
-            dropped += count
+        for gap in lost:
+            to_seq = gap[1]
+            dropped += gap[2]
         return (from_seq, to_seq, dropped)
 
     cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:

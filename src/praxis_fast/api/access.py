@@ -1,68 +1,103 @@
-"""Who may talk to us at all: Host, Origin and the bearer token (WS-2, HTTP-5)."""
+"""Who may come in: Host and Origin, credentials, rights (WS-2, HTTP-5, BUS-1).
+
+    request ─► host, origin ─► credential ─► whose? ─► right for the route ─► principal
+                  403             429         401             403
+
+As long as nothing is configured everybody who reaches us may do everything, and sees
+what a guest sees. Once something is, nobody gets in without a credential, or as a guest
+where that is allowed.
+"""
 
 from __future__ import annotations
 
-import hmac
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+
+from praxis_fast.agent.access import AccessConfig, AccessFile
+from praxis_fast.api.credentials import MAX_SHOWN, shown_in
+from praxis_fast.api.failed_logins import FailedLogins
+from praxis_fast.api.hosts import Hosts, header_values, split_host
+from praxis_fast.api.rights import RIGHTS, needed
+from praxis_fast.api.standing import AccessFileReader, Standing, as_config_error
+from praxis_fast.api.web_tokens import BadTokenError, UnknownKeyError, WebTokens
+from praxis_fast.errors import ConfigError, UsageError
+from praxis_fast.events.principal import Principal
+from praxis_fast.limits import HTTPLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+    from praxis_fast.api.credentials import Shown
+    from praxis_fast.events.policy import EventPolicy
+
+logger = logging.getLogger(__name__)
+
+ANONYMOUS = "anonymous"
+
+_NOT_VALID = "a valid bearer token or api key is needed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request, as far as it matters for letting it in."""
+
+    headers: Sequence[tuple[bytes, bytes]]
+    """With lower-case names."""
+    path: str = "/events"
+    method: str = "GET"
+    query: bytes = b""
+    """Empty where a credential in the query does not count."""
+    local: str | None = None
+    """The address of ours that the client connected to."""
+    client: str | None = None
+    """The client's own address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Why a request gets no answer but this one."""
 
     status: int
     message: str
+    reason: str = ""
+    """What events tell of it; empty where credentials are not concerned."""
+    kind: str = "none"
+    """How a credential was shown."""
+    who: str | None = None
+    """Whose credential it was, if it was any."""
+    retry_after: int | None = None
+    may_change: bool = False
+    """Whether another look at the issuer's keys may tell otherwise."""
 
     @property
     def title(self) -> str:
         """The short name of what went wrong."""
         return HTTPStatus(self.status).phrase.lower()
 
-
-def is_loopback(host: str) -> bool:
-    """Whether the name or address can only mean this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def split_host(text: str) -> tuple[str, int | None] | None:
-    """The name and port of a Host header; None when it is malformed."""
-    if not text or any(sign in text for sign in "/@?#\\ \t"):
-        return None
-    try:
-        parts = urlsplit(f"//{text}")
-        port = parts.port
-    except ValueError:
-        return None
-    return (parts.hostname.rstrip("."), port) if parts.hostname else None
-
-
-def header_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    """Every value of a header; `headers` have lower-case names."""
-    return [value.decode("latin-1") for key, value in headers if key.lower() == name]
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes along with the answer."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            return {"WWW-Authenticate": "Bearer"}
+        if self.retry_after is not None:
+            return {"Retry-After": str(self.retry_after)}
+        return {}
 
 
 class Access:
-    """Decides about a request by its headers alone.
+    """Decides about requests, and knows what became of those it let in.
 
     A page of another site must not reach us through its visitor's browser: the Host
     must be ours (else a name of theirs was rebound to our address), and an Origin,
     which every browser sends, must be the same host and port or listed. No Origin means
     no browser, and is allowed.
+
+    `authenticate` is for programs that know their clients themselves; its None is
+    nobody. `policy` takes the place of the configured rules.
     """
 
     def __init__(
@@ -72,72 +107,257 @@ class Access:
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
         token: str | None = None,
+        config: AccessConfig | None = None,
+        policy: EventPolicy | None = None,
+        authenticate: Callable[[Visit], Principal | None] | None = None,
+        limits: HTTPLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._hosts = tuple(name.lower() for name in (host, *hosts))
-        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
-        self._token = None if token is None else token.encode()
+        self._config = config = config or AccessConfig()
+        self._hosts = Hosts(host, hosts, origins)
+        self._token = token
+        self._own_policy = policy
+        self._authenticate = authenticate
+        self._wall_clock = wall_clock
+        self._web_tokens: WebTokens | None = None
+        if config.jwt.issuer is not None:
+            self._web_tokens = WebTokens(config.jwt, clock=clock, wall_clock=wall_clock)
+        self.is_guarded = bool(
+            token is not None
+            or config.credentials
+            or config.file
+            or config.anonymous
+            or self._web_tokens
+            or authenticate
+        )
+        """Whether anything says who may come in."""
+        self._file = AccessFileReader(config.file) if config.file else None
+        self._standing = self._stand(self._file.read() if self._file else AccessFile())
+        self._failed = FailedLogins(limits or HTTPLimits(), clock)
+        self.on_denied: Callable[[Visit, Refusal], None] | None = None
+        """Hears of every refusal that concerns credentials."""
+        self.on_fault: Callable[[str], None] | None = None
+        """Hears why a changed file changes nothing."""
+        self.denied = {401: 0, 403: 0, 429: 0}
+        """How many requests were refused for their credentials, by status."""
 
-    def refuse(
-        self,
-        headers: Sequence[tuple[bytes, bytes]],
-        *,
-        local: str | None = None,
-        query: bytes = b"",
-    ) -> Refusal | None:
-        """Why the request is refused; None when it is welcome.
+    @property
+    def policy(self) -> EventPolicy:
+        """Who may see what, at present."""
+        return self._standing.policy
 
-        `local` is the address of ours that the client connected to.
+    @property
+    def visitor(self) -> Principal:
+        """Whoever shows no credential where none is needed."""
+        return _VISITOR
+
+    # letting in
+
+    def judge(
+        self, visit: Visit, *, known: Principal | None = None
+    ) -> Principal | Refusal:
+        """Who comes in, or why not; a refusal is counted and told.
+
+        One that may change is neither: `admit` looks further. `known` is who an
+        application around us says it is.
         """
-        hosts = header_values(headers, b"host")
+        verdict = self._refuse_foreign(visit) or known or self._identify(visit)
+        if isinstance(verdict, Principal):
+            verdict = self._check_right(visit, verdict)
+        if isinstance(verdict, Refusal) and verdict.reason and not verdict.may_change:
+            self._tell(visit, verdict)
+        return verdict
+
+    async def admit(
+        self, visit: Visit, *, known: Principal | None = None
+    ) -> Principal | Refusal:
+        """The same, with another look at the issuer's keys where that may help."""
+        verdict = self.judge(visit, known=known)
+        while isinstance(verdict, Refusal) and verdict.may_change:
+            assert self._web_tokens is not None
+            await self._web_tokens.keys.refresh()
+            # The next look is a while away, so this ends.
+            verdict = self.judge(visit, known=known)
+        return verdict
+
+    def rights(self, principal: Principal) -> frozenset[str]:
+        """What somebody may do."""
+        return self._standing.rights_of(principal) if self.is_guarded else RIGHTS
+
+    def current(self, principal: Principal) -> Principal | None:
+        """Who somebody let in before is now; None when they may stay no longer."""
+        if principal.is_expired(self._wall_clock()) or self._standing.revokes(
+            principal
+        ):
+            return None
+        kind = principal.credential.partition(":")[0]
+        if kind in ("key", "token"):
+            found = self._standing.credentials.current(principal.credential)
+            return found and self._placed(found, principal.address)
+        if kind == "jwt" and self._web_tokens is not None:
+            is_signed = self._web_tokens.is_current(principal.credential)
+            return principal if is_signed else None
+        return principal
+
+    # what changes
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether there is something to be read again."""
+        tokens = self._web_tokens
+        if tokens is not None and tokens.has_keys and tokens.keys.is_due:
+            return True
+        return self._file is not None and self._file.has_changed
+
+    def now(self) -> float:
+        """Epoch seconds, as credentials expire."""
+        return self._wall_clock()
+
+    async def refresh(self, *, is_forced: bool = False) -> bool:
+        """Read again what has changed, or all; whether anything was read."""
+        tokens = self._web_tokens
+        is_changed = False
+        if tokens is not None and tokens.has_keys and (tokens.keys.is_due or is_forced):
+            await tokens.keys.refresh()
+            is_changed = True
+        if self._file is not None and (is_forced or self._file.has_changed):
+            is_changed |= await self._read_again(self._file)
+        return is_changed
+
+    async def _read_again(self, file: AccessFileReader) -> bool:
+        try:
+            self._standing = self._stand(await asyncio.to_thread(file.read))
+        except ConfigError as error:
+            # Half a file must not let anybody in, nor throw everybody out.
+            text = f"access file not read, what was read before holds: {error}"
+            logger.error("%s", text)
+            if self.on_fault is not None:
+                self.on_fault(text)
+            return False
+        logger.info("access file read again")
+        return True
+
+    def _stand(self, more: AccessFile) -> Standing:
+        try:
+            return Standing(
+                self._config,
+                more,
+                token=self._token,
+                policy=self._own_policy,
+                is_guarded=self.is_guarded,
+            )
+        except UsageError as error:
+            raise as_config_error(error) from error
+
+    # inside
+
+    def _refuse_foreign(self, visit: Visit) -> Refusal | None:
+        hosts = header_values(visit.headers, b"host")
         host = split_host(hosts[0].lower()) if len(hosts) == 1 else None
         if host is None:
-            return Refusal(400, "exactly one valid host header is needed")
-        if not self._is_ours(host[0], local):
-            return Refusal(403, f"host {host[0][:128]} is not served here")
-        origins = header_values(headers, b"origin")
-        if origins and not (len(origins) == 1 and self._is_friend(origins[0], host)):
-            return Refusal(403, f"origin {origins[0][:128]} is not allowed")
-        if self._token is not None and not self._has_token(headers, query):
-            return Refusal(401, "a valid bearer token is needed")
+            text = "exactly one valid host header is needed"
+            return Refusal(status=400, message=text)
+        if not self._hosts.is_ours(host[0], visit.local):
+            text = f"host {host[0][:128]} is not served here"
+            return Refusal(status=403, message=text)
+        origins = header_values(visit.headers, b"origin")
+        is_alone = len(origins) == 1
+        if origins and not (is_alone and self._hosts.is_friend(origins[0], host)):
+            text = f"origin {origins[0][:128]} is not allowed"
+            return Refusal(status=403, message=text)
         return None
 
-    def role(self) -> str:
-        """The role of whoever was let in."""
-        return "guest" if self._token is None else "admin"
+    def _identify(self, visit: Visit) -> Principal | Refusal:
+        if not self.is_guarded:
+            return _VISITOR
+        if self._authenticate is not None:
+            found = self._authenticate(visit)
+            if found is not None:
+                return found
+        shown = shown_in(visit.headers, visit.query)
+        if not shown:
+            if self._config.anonymous:
+                return self._placed(_VISITOR, visit.client)
+            return Refusal(status=401, message=_NOT_VALID, reason="missing")
+        if len(shown) > MAX_SHOWN:
+            text = f"{len(shown)} credentials, limit {MAX_SHOWN}"
+            return Refusal(status=401, message=text, reason="too many")
+        return self._try(visit, shown)
 
-    def _is_ours(self, name: str, local: str | None) -> bool:
-        return (
-            is_loopback(name)
-            or name == local
-            or any(fnmatchcase(name, pattern) for pattern in self._hosts)
+    def _try(self, visit: Visit, shown: list[Shown]) -> Principal | Refusal:
+        wait = self._failed.wait(visit.client)
+        if wait is not None:
+            shown = [s for s in shown if self._failed.is_proven(visit.client, s.digest)]
+        refusals: list[Refusal] = []
+        for one in shown:
+            found = self._whose(one)
+            if isinstance(found, Principal):
+                self._failed.prove(visit.client, one.digest)
+                return self._placed(found, visit.client)
+            refusals.append(found)
+        for refusal in refusals:
+            if refusal.may_change:
+                return refusal
+        if wait is not None:
+            text = f"too many failed logins, try again in {wait} s"
+            return Refusal(
+                status=429, message=text, reason="throttled", retry_after=wait
+            )
+        self._failed.add(visit.client)
+        return refusals[0]
+
+    def _whose(self, shown: Shown) -> Principal | Refusal:
+        may_change = False
+        try:
+            found = self._standing.credentials.find(shown.digest)
+            kind = shown.kind
+            if found is None and shown.is_jwt and self._web_tokens is not None:
+                kind = "jwt"
+                found = self._web_tokens.check(shown.text, self.policy.roles)
+                if self._standing.revokes(found):
+                    found = None
+            if found is not None and not found.is_expired(self._wall_clock()):
+                return found
+            reason = "unknown" if found is None else "expired"
+        except UnknownKeyError as error:
+            reason, may_change = str(error), self._may_look_again
+        except BadTokenError as error:
+            reason = str(error)
+        return Refusal(
+            status=401,
+            message=_NOT_VALID,
+            reason=reason,
+            kind=kind,
+            may_change=may_change,
         )
 
-    def _is_friend(self, origin: str, host: tuple[str, int | None]) -> bool:
-        origin = origin.lower().rstrip("/")
-        if origin in self._origins or "*" in self._origins:
-            return True
-        scheme, _, rest = origin.partition("://")
-        theirs = split_host(rest)
-        if theirs is None or scheme not in _DEFAULT_PORTS:
-            return False
-        default = _DEFAULT_PORTS[scheme]
-        return (theirs[1] or default) == (host[1] or default) and (
-            theirs[0] == host[0] or (is_loopback(theirs[0]) and is_loopback(host[0]))
+    @property
+    def _may_look_again(self) -> bool:
+        tokens = self._web_tokens
+        return tokens is not None and tokens.has_keys and tokens.keys.may_look_again
+
+    def _check_right(self, visit: Visit, principal: Principal) -> Principal | Refusal:
+        right = needed(visit.method, visit.path)
+        if right in self.rights(principal):
+            return principal
+        return Refusal(
+            status=403,
+            message=f"the right {right} is needed",
+            reason=f"no right {right}",
+            who=principal.name,
         )
 
-    def _has_token(self, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
-        """Whether the token stands in `Authorization`, or in `?token=` (browsers cannot
-        set headers on a WebSocket)."""
-        assert self._token is not None
-        given = [
-            value.partition(" ")[2].strip()
-            for value in header_values(headers, b"authorization")
-            if value[:7].lower() == "bearer "
-        ]
-        given += parse_qs(query.decode("latin-1")).get("token", [])
-        # Every candidate is compared in full, so that time tells nothing.
-        results = [
-            hmac.compare_digest(text.encode("utf-8", "replace"), self._token)
-            for text in given
-        ]
-        return any(results)
+    def _tell(self, visit: Visit, refusal: Refusal) -> None:
+        self.denied[refusal.status] += 1
+        if self.on_denied is not None:
+            self.on_denied(visit, refusal)
+
+    def _placed(self, principal: Principal, address: str | None) -> Principal:
+        """With the client's address, where a rule asks for it."""
+        if not self.policy.asks_for_address or principal.address == address:
+            return principal
+        return replace(principal, address=address)
+
+
+_VISITOR = Principal(name=ANONYMOUS)

@@ -9,10 +9,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access import Access, Refusal, Visit
+from praxis_fast.api.access_routes import access_routes
 from praxis_fast.api.delivery import delivery_routes
 from praxis_fast.api.http import AgentRoutes
 from praxis_fast.api.metrics import MetricsRoutes
+from praxis_fast.api.principals import PRINCIPAL, told_principal
 from praxis_fast.api.responses import (
     HTTPError,
     error_response,
@@ -37,7 +39,7 @@ STREAM_PATHS = ("/ws", "/ws/events", "/ws/workflow", "/events", "/streaming/webs
 
 
 class Door:
-    """Refuses foreign hosts, foreign origins and missing tokens on every route."""
+    """Lets in whom the access allows, on every route, and says who it is."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -47,22 +49,35 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        server = scope.get("server")
-        refusal = self._access.refuse(
-            scope["headers"],
-            local=server[0] if server else None,
-            query=scope.get("query_string", b""),
-        )
-        if refusal is None:
+        verdict = await self._access.admit(visit_of(scope), known=told_principal(scope))
+        if not isinstance(verdict, Refusal):
+            scope[PRINCIPAL] = verdict
             await self._app(scope, receive, send)
             return
         if scope["type"] == "websocket":
             # Answered with 403 by every server; not all can send a response of ours.
             await send({"type": "websocket.close"})
             return
-        headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
-        answer = error_response(refusal.status, refusal.title, refusal.message, headers)
+        answer = error_response(
+            verdict.status, verdict.title, verdict.message, verdict.headers
+        )
         await answer(scope, receive, send)
+
+
+def visit_of(scope: Scope) -> Visit:
+    """What the access looks at."""
+    server, client = scope.get("server"), scope.get("client")
+    path = scope["path"]
+    # In an address a credential is written down by every proxy on the way.
+    is_stream = scope["type"] == "websocket" or path in PATHS
+    return Visit(
+        headers=scope["headers"],
+        path=path,
+        method=scope.get("method", "GET"),
+        query=scope.get("query_string", b"") if is_stream else b"",
+        local=server[0] if server else None,
+        client=client[0] if client else None,
+    )
 
 
 def make_app(
@@ -74,7 +89,9 @@ def make_app(
 ) -> ASGIApp:
     """The HTTP surface of an agent; its event streams are those of the gateway."""
     routes = AgentRoutes(agent, limits or Limits()).routes()
-    routes += delivery_routes(agent, limits or Limits(), access or Access())
+    access = access or Access()
+    routes += delivery_routes(agent, limits or Limits(), access)
+    routes += access_routes(access, gateway)
     routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
     if gateway is not None:
         routes += [Route(path, gateway.streams, methods=["GET"]) for path in PATHS]
@@ -88,7 +105,7 @@ def make_app(
             Exception: on_fault,
         },
     )
-    return Door(app, access or Access())
+    return Door(app, access)
 
 
 async def upgrade_required(request: Request) -> Response:

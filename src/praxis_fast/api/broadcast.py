@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from praxis_fast.api.counters import Counters
 from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
-from praxis_fast.core import Fanout, Matcher, send_all
+from praxis_fast.core import Fanout, send_all
 from praxis_fast.events.stages import Stages
+from praxis_fast.events.view_matcher import ViewMatcher
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,7 +79,7 @@ class Channel:
         self.stages = stages or Stages()
         # Since when an event on its way to the receivers is timed.
         self.timed: float | None = None
-        self.matcher = Matcher()
+        self.matcher = ViewMatcher()
         self.fanout = Fanout()
 
 
@@ -141,6 +142,18 @@ class Broadcast:
             return False
         self.add(receiver, wanted)
         return True
+
+    def restrict(self, receiver: Receiver, wanted: EventFilter) -> None:
+        """Replace a receiver's filter; what it was promised so far becomes a gap."""
+        channel = receiver.channel
+        lost = channel.fanout.drop(receiver)
+        if not self.remove(receiver):
+            return
+        self.add(receiver, wanted)
+        if lost is not None:
+            channel.stages.dropped += lost[2]
+            channel.stages.gaps += 1
+            receiver.deliver(gap_frame(*lost, pack=channel.pack))
 
     def remove(self, receiver: Receiver) -> bool:
         """Give a receiver nothing more; False when it was gone already."""

@@ -88,6 +88,7 @@ class Conversation:
     """Holds which types a client asked for and answers its messages."""
 
     __slots__ = (
+        "_hidden",
         "_is_default",
         "_known",
         "_limits",
@@ -106,8 +107,11 @@ class Conversation:
         max_filters: int = 256,
         limits: JSONLimits | None = None,
         wanted: Wanted | None = None,
+        hidden: Callable[[frozenset[str] | None], list[str]] | None = None,
     ) -> None:
         self._limits = limits
+        # Which of these types the client never gets to see.
+        self._hidden = hidden or _nothing
         # All conditions but the types.
         self._wanted = wanted or Wanted()
         self._types: Set[str] = types
@@ -259,6 +263,9 @@ class Conversation:
             "event_types": list(accepted),
             "rejected": rejected,
         }
+        if narrowed := self._hidden(self.types):
+            # The subscription holds all the same; these will never come.
+            payload["narrowed"] = narrowed
         actions: list[Action] = [
             Subscribe(self.types),
             self._reply("chatMessage", payload, request_id),
@@ -287,3 +294,7 @@ class Conversation:
         if isinstance(request_id, (str, int)):
             message["correlation_id"] = request_id
         return Reply(message)
+
+
+def _nothing(types: frozenset[str] | None) -> list[str]:
+    return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ from starlette.routing import Route
 
 from praxis_fast.api.body import read_object
 from praxis_fast.api.encode import encode
+from praxis_fast.api.principals import principal_of
 from praxis_fast.api.responses import HTTPError, JSONResponse
-from praxis_fast.events.filter import role_sees
+from praxis_fast.api.rights import ADMINISTER
+from praxis_fast.events.filter import EventFilter
+from praxis_fast.events.webhook_body import told_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,15 +48,15 @@ def delivery_routes(agent: object, limits: Limits, access: Access) -> list[Route
         limits,
         outbox=lambda: part("outbox"),
         audit=lambda: part("audit"),
-        role=access.role,
+        access=access,
     ).routes()
 
 
 class DeliveryRoutes:
     """The handlers; `outbox` and `audit` give None where the agent has none.
 
-    `role` is the role of whoever was let in: endpoints they register and entries they
-    read show no more than that role may see.
+    Endpoints somebody registers and entries they read show no more than they may see.
+    Who administers nothing knows of no endpoints but their own.
     """
 
     def __init__(
@@ -61,12 +65,12 @@ class DeliveryRoutes:
         *,
         outbox: Callable[[], Outbox | None],
         audit: Callable[[], AuditLog | None],
-        role: Callable[[], str | None],
+        access: Access,
     ) -> None:
         self._limits = limits
         self._find_outbox = outbox
         self._find_audit = audit
-        self._role = role
+        self._access = access
 
     def routes(self) -> list[Route]:
         """Every route with its method."""
@@ -99,7 +103,11 @@ class DeliveryRoutes:
     # webhooks
 
     async def _list(self, request: Request) -> Response:
-        endpoints = await self._outbox.endpoints()
+        endpoints = [
+            told
+            for told in await self._outbox.endpoints()
+            if self._owns(request, told["id"])
+        ]
         return JSONResponse({"webhooks": endpoints, "count": len(endpoints)})
 
     async def _get(self, request: Request) -> Response:
@@ -110,8 +118,12 @@ class DeliveryRoutes:
     async def _register(self, request: Request) -> Response:
         outbox = self._outbox
         body = await read_object(request, self._limits)
-        is_new = str(body.get("id")) not in outbox
-        endpoint = await outbox.register(body, role=self._role())
+        name = str(body.get("id"))
+        is_new = name not in outbox
+        if not is_new and not self._owns(request, name):
+            raise HTTPError(403, f"webhook {name[:128]!r} is not yours")
+        owner = replace(principal_of(request.scope), expires=None)
+        endpoint = await outbox.register(body, owner=owner)
         told = endpoint.to_message() | {"status": "active"}
         if "secret" not in body and "secrets" not in body:
             # Told this once: it was made here, and the receiver needs it.
@@ -155,9 +167,16 @@ class DeliveryRoutes:
         name = request.path_params.get("id") or request.query_params.get("id")
         if name is None:
             raise HTTPError(400, "id is missing")
-        if name not in self._outbox:
+        if name not in self._outbox or not self._owns(request, name):
             raise HTTPError(404, f"no webhook {name[:128]!r}")
         return str(name)
+
+    def _owns(self, request: Request, name: str) -> bool:
+        principal = principal_of(request.scope)
+        if ADMINISTER in self._access.rights(principal):
+            return True
+        owner = self._outbox.owner(name)
+        return owner is not None and owner.name == principal.name
 
     # audit
 
@@ -165,31 +184,33 @@ class DeliveryRoutes:
         limit = _limit(request.query_params.get("limit"))
         entries = await self._log.query(**_asked(request), limit=limit)
         last = entries[-1]["number"] if len(entries) == limit else None
-        seen = self._visible(entries)
+        seen = self._visible(request, entries)
         return JSONResponse({"entries": seen, "count": len(seen), "next": last})
 
     async def _verify(self, request: Request) -> Response:
         return JSONResponse((await self._log.verify()).to_message())
 
     async def _export(self, request: Request) -> Response:
-        lines = self._lines(self._log, _asked(request))
+        lines = self._lines(request, self._log, _asked(request))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def _lines(
-        self, log: AuditLog, asked: dict[str, Any]
+        self, request: Request, log: AuditLog, asked: dict[str, Any]
     ) -> AsyncIterator[bytes]:
         while entries := await log.query(**asked, limit=MAX_LISTED):
-            for entry in self._visible(entries):
+            for entry in self._visible(request, entries):
                 yield encode(entry) + b"\n"
             asked["after"] = entries[-1]["number"]
 
-    def _visible(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        role = self._role()
-        return [
-            entry
-            for entry in entries
-            if role_sees(role, entry["event"].get("required_role"))
-        ]
+    def _visible(
+        self, request: Request, entries: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Those the reader may see now; while an export runs that may change."""
+        principal = self._access.current(principal_of(request.scope))
+        if principal is None:
+            return []
+        seen = self._access.policy.filter(principal, EventFilter())
+        return [entry for entry in entries if seen.matches(told_event(entry["event"]))]
 
 
 def _asked(request: Request) -> dict[str, Any]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from praxis_fast.api.conversation import Action, Conversation
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.api.inbound import Inbound
+    from praxis_fast.api.revision import Verdict
     from praxis_fast.events.mailbox import Policy
+    from praxis_fast.events.principal import Principal
 
 # By default the kernel takes megabytes before it says that nobody reads; with this it
 # says so after 128 KiB, and our own bounds mean something.
@@ -34,6 +36,7 @@ CLOSE_TIMEOUT = 10.0
 MISSED_HEARTBEATS = 2
 
 SLOW_CONSUMER = 4008
+REVOKED_CODE = 4001
 
 
 class EventSocket(asyncio.Protocol):
@@ -60,6 +63,7 @@ class EventSocket(asyncio.Protocol):
         "fd",
         "is_paused",
         "policy",
+        "principal",
     )
 
     def __init__(
@@ -71,7 +75,9 @@ class EventSocket(asyncio.Protocol):
         conversation: Conversation,
         inbound: Inbound,
         now: float,
+        principal: Principal,
     ) -> None:
+        self.principal = principal
         self.channel = channel
         self.policy = policy
         self._gateway = gateway
@@ -121,6 +127,21 @@ class EventSocket(asyncio.Protocol):
         self._leave()
         self._inbound.close(code, reason)
         self._write_inbound()
+
+    def revise(self, verdict: Verdict) -> None:
+        """Go on as whom the client is now, or end (BUS-1).
+
+        What the kernel has not taken was written under rights that are gone: then the
+        connection ends without it, and the client comes back for what it may see.
+        """
+        is_waiting = self._transport.get_write_buffer_size() > 0
+        if verdict.principal is None or (verdict.reason and is_waiting):
+            if is_waiting:
+                self.abort()
+            self.close(REVOKED_CODE, verdict.reason)
+        elif verdict.reason:
+            self.principal = verdict.principal
+            self._gateway.restrict(self, self._conversation.wanted)
 
     def abort(self) -> None:
         """End the connection without another byte."""

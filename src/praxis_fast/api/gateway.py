@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -12,11 +13,13 @@ from praxis_fast.api.broadcast import STRIDE, Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
 from praxis_fast.api.deadline import FREEZE
 from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
+from praxis_fast.api.denials import Denials
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
 from praxis_fast.api.rejoin import Rejoining
+from praxis_fast.api.revision import REVOKED, Revision, Verdict
 from praxis_fast.api.shapes import enriched_shape, plain_shape
 from praxis_fast.api.snapshot import snapshot_events
 from praxis_fast.api.sse import (
@@ -29,11 +32,14 @@ from praxis_fast.api.task_conversation import TaskConversation
 from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
+from praxis_fast.events.filter import any_glob
 from praxis_fast.events.journal import Journal
+from praxis_fast.events.payloads import error_payload
 from praxis_fast.events.priority import Priority
+from praxis_fast.events.roles import ADMIN
 from praxis_fast.events.stages import Stages
 from praxis_fast.events.tally import Tally
-from praxis_fast.events.types import DEFAULT_TYPES
+from praxis_fast.events.types import CATALOGUE, DEFAULT_TYPES
 from praxis_fast.limits import Limits
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from praxis_fast.events.event import EventFilter
     from praxis_fast.events.journal_file import JournalFile
     from praxis_fast.events.mailbox import Policy
+    from praxis_fast.events.principal import Principal
 
     Welcome = Callable[[], dict[str, Any]]
 
@@ -123,6 +130,10 @@ class EventGateway:
             self.loop,
             sealed=self.journal.sealed,
         )
+        self._policy = access.policy
+        self._refreshing: asyncio.Task[None] | None = None
+        access.on_denied = access.on_denied or Denials(bus, self.loop.time)
+        access.on_fault = access.on_fault or self._tell_fault
         self.streams = EventStreams(self, sse)
         self.rejoining = Rejoining(
             self.journal, self.broadcast, self.limits.events.max_event, self.loop
@@ -173,12 +184,12 @@ class EventGateway:
         """Whether no client may join (WS-10), or we are leaving."""
         return self._is_closing or self.clients >= self.max_clients
 
-    def filter(self, wanted: Wanted) -> EventFilter:
-        """What a client gets of that which it wants."""
+    def filter(self, wanted: Wanted, principal: Principal) -> EventFilter:
+        """What a client gets of that which it wants: as much as it may see."""
         level = self._min_priority
         if level and (wanted.min_priority or Priority.LOW) < level:
             wanted = replace(wanted, min_priority=level)
-        return wanted.to_filter(self.access.role())
+        return self.access.policy.filter(principal, wanted.to_filter())
 
     @property
     def paths(self) -> Iterable[str]:
@@ -205,11 +216,14 @@ class EventGateway:
         query: str = "",
         *,
         is_deflated: bool = False,
+        principal: Principal | None = None,
     ) -> EventSocket:
         """Take over a connection right after its handshake.
 
-        `query` may have `since` and conditions, as those of the SSE streams.
+        `query` may have `since` and conditions, as those of the SSE streams. The
+        principal is whom `access` let in; without one it is nobody in particular.
         """
+        principal = principal or self.access.visitor
         channel, welcome, types = self._doors[path]
         if is_deflated:
             channel = self._deflated[channel]
@@ -227,10 +241,11 @@ class EventGateway:
             max_filters=self.limits.websocket.max_filters,
             limits=self.limits.json,
             wanted=wanted,
+            hidden=partial(self.hidden, principal),
         )
         inbound = Inbound(self.limits.websocket, now, is_deflated=is_deflated)
         client = EventSocket(
-            self, transport, channel, policy, conversation, inbound, now
+            self, transport, channel, policy, conversation, inbound, now, principal
         )
         self._sockets[client] = on_lost
         self._is_empty.clear()
@@ -255,23 +270,30 @@ class EventGateway:
         if since:
             self.resume(client, since, wanted)
         else:
-            self.broadcast.add(client, self.filter(wanted))
+            self.broadcast.add(client, self.filter(wanted, client.principal))
 
     def subscribe(self, client: EventSocket, wanted: Wanted) -> None:
         """Change what a client gets."""
-        chosen = self.filter(wanted)
+        chosen = self.filter(wanted, client.principal)
         if client in self._members and not self.rejoining.change(client, chosen):
             self.broadcast.change(client, chosen)
+
+    def restrict(self, client: EventSocket, wanted: Wanted) -> None:
+        """Change what a client may see; what it was not handed yet becomes a gap."""
+        chosen = self.filter(wanted, client.principal)
+        if client in self._members and not self.rejoining.change(client, chosen):
+            self.broadcast.restrict(client, chosen)
 
     def resume(self, client: EventSocket, since: str, wanted: Wanted) -> None:
         """Give a client what came after the event it names, then the live stream."""
         if client in self._members:
-            self.rejoining.begin(client, since, self.filter(wanted))
+            chosen = self.filter(wanted, client.principal)
+            self.rejoining.begin(client, since, chosen)
 
     def snapshot(self, client: EventSocket, wanted: Wanted) -> bytes:
         """The present peers, as frames of the events the client would have got."""
         events = snapshot_events(self._peers(), self.bus)
-        chosen = self.filter(wanted)
+        chosen = self.filter(wanted, client.principal)
         return b"".join(
             text_frame(encode(client.channel.shape(event) | {"snapshot": True}))
             for event in events
@@ -294,6 +316,45 @@ class EventGateway:
         if not self._sockets:
             self._is_empty.set()
 
+    def hidden(self, principal: Principal, types: frozenset[str] | None) -> list[str]:
+        """The known types among these that the principal never sees."""
+        known = CATALOGUE.keys() | self.bus.known_types
+        asked = known if types is None else {n for n in known if any_glob(types, n)}
+        return self.access.policy.hidden(principal, asked)
+
+    # who may see what, changed
+
+    def rejudge(self) -> None:
+        """Judge every client anew, after something about access changed."""
+        judge = Revision(self.access, self._policy)
+        self._policy = self.access.policy
+        for client in list(self._members):
+            client.revise(judge(client.principal))
+        self.streams.rejudge(judge)
+
+    def _watch_access(self) -> None:
+        """End whose time is over; see whether anything else changed."""
+        if not self.access.is_guarded:
+            return
+        now = self.access.now()
+        expired = Verdict(None, REVOKED)
+        for client in [c for c in self._members if c.principal.is_expired(now)]:
+            client.revise(expired)
+        self.streams.rejudge(
+            lambda principal: expired if principal.is_expired(now) else Verdict(None)
+        )
+        is_idle = self._refreshing is None or self._refreshing.done()
+        if is_idle and self.access.is_stale:
+            self._refreshing = self.loop.create_task(self._refresh_access())
+
+    async def _refresh_access(self) -> None:
+        if await self.access.refresh():
+            self.rejudge()
+
+    def _tell_fault(self, message: str) -> None:
+        told = error_payload(message, component="access", error_code="not_read")
+        self.bus.publish("system.error", told, required_role=ADMIN)
+
     # the owner's end
 
     async def close(self, timeout: float = 2.0) -> None:
@@ -312,6 +373,8 @@ class EventGateway:
             self.streams.abort()
             await self._is_empty.wait()
             await asyncio.gather(ending, return_exceptions=True)
+        if self._refreshing is not None:
+            await asyncio.wait({self._refreshing})
         await self.rejoining.close()
         self.broadcast.close()
         if self.journal_file is None:
@@ -349,6 +412,7 @@ class EventGateway:
             for client in self._sockets:
                 client.on_freeze(now)
         self.bus.stopwatch.time_next()
+        self._watch_access()
         self._relieve()
         self._look_at(list(self._sockets), now)
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from praxis_fast.api.access import Access, is_loopback
+from praxis_fast.api.access import Access
 from praxis_fast.api.app import make_app
 from praxis_fast.api.gateway import EventGateway
+from praxis_fast.api.hosts import is_loopback
 from praxis_fast.api.http_protocol import make_http_protocol
 from praxis_fast.api.ws import Protocol
 from praxis_fast.errors import ConfigError, NetworkError

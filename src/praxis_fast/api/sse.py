@@ -23,30 +23,34 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from praxis_fast.api.access import header_values
 from praxis_fast.api.broadcast import NO_FD, STRIDE
 from praxis_fast.api.deadline import Deadline
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
+from praxis_fast.api.hosts import header_values
+from praxis_fast.api.principals import told_principal
 from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
+from praxis_fast.api.revision import REVOKED
 from praxis_fast.api.wanted import wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.mailbox import POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
     from praxis_fast.api.broadcast import Channel
     from praxis_fast.api.gateway import EventGateway
+    from praxis_fast.api.revision import Verdict
     from praxis_fast.api.shapes import Pack
     from praxis_fast.api.wanted import Wanted
     from praxis_fast.events.event import EventFilter
     from praxis_fast.events.mailbox import Policy
+    from praxis_fast.events.principal import Principal
 
 logger = logging.getLogger(__name__)
 
@@ -109,13 +113,23 @@ class SSEClient:
         "_wake",
         "channel",
         "fd",
+        "is_cut",
         "is_gone",
         "policy",
+        "principal",
     )
 
     def __init__(
-        self, channel: Channel, policy: Policy, send: Send, patience: float, epoch: str
+        self,
+        channel: Channel,
+        policy: Policy,
+        send: Send,
+        patience: float,
+        epoch: str,
+        principal: Principal,
     ) -> None:
+        self.principal = principal
+        self.is_cut = False
         self._epoch = epoch
         self.channel = channel
         self.policy = policy
@@ -162,6 +176,12 @@ class SSEClient:
         self._ending = self._ending or ending or b""
         self._wake.set()
 
+    def cut(self, reason: str) -> None:
+        """End here and now; what is held may not be shown any more."""
+        self.is_cut = True
+        self._held.clear()
+        self.end(closing(reason, None))
+
     async def next(self) -> bytes | None:
         """What to write; nothing after a heartbeat's time, None at the end."""
         if not self._held and self._ending is None:
@@ -177,11 +197,16 @@ class SSEClient:
 
     def wrote(self) -> int:
         """The piece that `next` gave is through; its size."""
-        return len(self._held.pop(0))
+        return len(self._held.pop(0)) if self._held else 0
 
     async def write(self, data: bytes) -> None:
         """Returns when the server has handed everything to the kernel."""
         for at in range(0, len(data), PIECE):
+            if self.is_cut:
+                # Amid a frame there is no way to end but to break off.
+                if at:
+                    raise StalledError
+                return
             await self._write_piece(data[at : at + PIECE])
 
     async def _write_piece(self, data: bytes) -> None:
@@ -267,15 +292,22 @@ class EventStreams:
             return
         slow = gateway.limits.events.stall_timeout
         patience = slow if policy == "disconnect" else PATIENCE
-        client = SSEClient(self._channel, policy, send, patience, gateway.epoch)
+        principal = told_principal(scope) or gateway.access.visitor
+        client = SSEClient(
+            self._channel, policy, send, patience, gateway.epoch, principal
+        )
         self._clients[client] = None
         self._is_empty.clear()
+        if gateway.access.current(principal) is None:
+            # Revoked since the door let it in.
+            client.cut(REVOKED)
         watcher = asyncio.create_task(watch(receive, client))
         transport = transport_of(scope)
         if transport is not None:
             scope["extensions"][EXTENSION][IS_STREAM] = True
             tune(transport)
-        opening = self._opening(scope["path"], rejected)
+        hidden = gateway.hidden(principal, wanted.types) if wanted.types else []
+        opening = self._opening(scope["path"], rejected, hidden)
         try:
             await self._serve(client, since_of(scope, query), wanted, opening)
         except StalledError:
@@ -294,7 +326,7 @@ class EventStreams:
         self, client: SSEClient, token: str | None, wanted: Wanted, opening: bytes
     ) -> None:
         broadcast = self._gateway.broadcast
-        chosen = self._gateway.filter(wanted)
+        chosen = self._gateway.filter(wanted, client.principal)
         if token is None:
             broadcast.add(client, chosen)
             await client.write(RETRY + self._here() + b"\n" + opening)
@@ -336,7 +368,15 @@ class EventStreams:
     def _here(self) -> bytes:
         return f"id: {self._gateway.journal.token}\n".encode()
 
-    def _opening(self, path: str, rejected: list[str]) -> bytes:
+    def rejudge(self, judge: Callable[[Principal], Verdict]) -> None:
+        """End whoever may no longer watch, or not as before; the latter come back."""
+        for client in list(self._clients):
+            reason = judge(client.principal).reason
+            if reason and not client.is_ending:
+                self._gateway.broadcast.remove(client)
+                client.cut(reason)
+
+    def _opening(self, path: str, rejected: list[str], hidden: list[str]) -> bytes:
         messages: list[Mapping[str, Any]] = []
         if path == WELCOMED:
             messages.append(connection_established())
@@ -347,6 +387,8 @@ class EventStreams:
                 "rejected": rejected,
             }
             messages.append({"type": "error", "payload": told})
+        if hidden:
+            messages.append({"type": "narrowed", "payload": {"event_types": hidden}})
         return b"".join(data_lines(encode(message)) for message in messages)
 
 

@@ -40,8 +40,8 @@ class Wanted:
     tags: frozenset[TagRule] = frozenset()
     min_priority: Priority | None = None
 
-    def to_filter(self, role: str | None) -> EventFilter:
-        """The filter for a client of this role."""
+    def to_filter(self) -> EventFilter:
+        """The filter for whoever may see everything."""
         return EventFilter(
             event_types=self.types,
             source_patterns=self.sources,
@@ -49,7 +49,6 @@ class Wanted:
             peers=self.peers,
             tasks=self.tasks,
             min_priority=self.min_priority,
-            role=role,
         )
 
 

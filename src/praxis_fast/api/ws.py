@@ -18,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import (
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from praxis_fast.api.access import Refusal, Visit
 from praxis_fast.api.encode import encode
 from praxis_fast.api.inbound import QUIET_LOGGER
 from praxis_fast.events.mailbox import POLICIES
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.events.mailbox import Policy
+    from praxis_fast.events.principal import Principal
 
 # Where an application's lifespan may put its gateway.
 STATE_KEY = "praxis_fast.gateway"
@@ -51,6 +53,7 @@ class Protocol(asyncio.Protocol):
         self._gateway = gateway or app_state.get(STATE_KEY)
         self._transport: asyncio.Transport | None = None
         self._next: asyncio.Protocol | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by uvicorn's HTTP protocol class, with the connection it had."""
@@ -58,10 +61,10 @@ class Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The upgrade request first, put together again by uvicorn."""
-        if self._next is None:
-            self._begin(data)
-        else:
+        if self._next is not None:
             self._next.data_received(data)
+        elif self._looking is None:
+            self._begin(data)
 
     def eof_received(self) -> bool | None:
         """Passed on until the transport talks to the next object itself."""
@@ -69,6 +72,8 @@ class Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Passed on likewise."""
+        if self._looking is not None:
+            self._looking.cancel()
         if self._next is not None:
             self._next.connection_lost(exc)
 
@@ -117,59 +122,108 @@ class Protocol(asyncio.Protocol):
         assert self._transport is not None
         handshake = ServerProtocol(extensions=gateway.extensions, logger=QUIET_LOGGER)
         handshake.receive_data(data)
-        accepted = False
-        for request in handshake.events_received():
-            if isinstance(request, Request):
-                accepted = self._answer(gateway, handshake, request, query)
-        # Written at once, or the transport says that it waits: see EventSocket.
-        self._transport.set_write_buffer_limits(high=0)
-        self._transport.write(b"".join(handshake.data_to_send()))
-        if not accepted:
+        events = handshake.events_received()
+        request = next((event for event in events if isinstance(event, Request)), None)
+        if request is None:
+            self._write(handshake)
             self._transport.close()
             return
-        self._enter(gateway, path, query, is_deflated=bool(handshake.extensions))
+        visit = self._visit(request, path, query)
+        verdict = gateway.access.judge(visit)
+        if isinstance(verdict, Refusal) and verdict.may_change:
+            # Whatever the client says before our answer can wait as long.
+            self._transport.pause_reading()
+            self._looking = asyncio.get_running_loop().create_task(
+                self._look_further(gateway, handshake, request, visit)
+            )
+        else:
+            self._answer(gateway, handshake, request, visit, verdict)
 
-    def _answer(
+    async def _look_further(
         self,
         gateway: EventGateway,
         handshake: ServerProtocol,
         request: Request,
-        query: str,
-    ) -> bool:
+        visit: Visit,
+    ) -> None:
+        """Answer when the issuer's keys have been looked at once more."""
+        assert self._transport is not None
+        verdict = await gateway.access.admit(visit)
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self._answer(gateway, handshake, request, visit, verdict)
+        if self._next is not None:
+            self._step_aside(self._transport, self._next)
+
+    def _visit(self, request: Request, path: str, query: str) -> Visit:
         assert self._transport is not None
         headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in request.headers.raw_items()
         ]
         local = self._transport.get_extra_info("sockname")
-        refusal = gateway.access.refuse(
-            headers,
-            local=local[0] if isinstance(local, tuple) else None,
+        client = self._transport.get_extra_info("peername")
+        return Visit(
+            headers=headers,
+            path=path,
             query=query.encode("latin-1"),
+            local=local[0] if isinstance(local, tuple) else None,
+            client=client[0] if isinstance(client, tuple) else None,
         )
-        if refusal is None:
-            response = handshake.accept(request)
-        else:
-            body = encode({"error": refusal.title, "detail": refusal.message})
-            response = handshake.reject(refusal.status, body.decode())
-            response.headers["Content-Type"] = "application/json"
-        handshake.send_response(response)
-        return response.status_code == 101
 
-    def _enter(
-        self, gateway: EventGateway, path: str, query: str, *, is_deflated: bool
+    def _answer(
+        self,
+        gateway: EventGateway,
+        handshake: ServerProtocol,
+        request: Request,
+        visit: Visit,
+        verdict: Principal | Refusal,
     ) -> None:
         assert self._transport is not None
+        if isinstance(verdict, Refusal):
+            body = encode({"error": verdict.title, "detail": verdict.message})
+            response = handshake.reject(verdict.status, body.decode())
+            response.headers["Content-Type"] = "application/json"
+            for name, value in verdict.headers.items():
+                response.headers[name] = value
+        else:
+            response = handshake.accept(request)
+        handshake.send_response(response)
+        self._write(handshake)
+        if isinstance(verdict, Refusal) or response.status_code != 101:
+            self._transport.close()
+            return
+        is_deflated = bool(handshake.extensions)
+        self._enter(gateway, visit, verdict, is_deflated=is_deflated)
+
+    def _write(self, handshake: ServerProtocol) -> None:
+        assert self._transport is not None
+        # Written at once, or the transport says that it waits: see EventSocket.
+        self._transport.set_write_buffer_limits(high=0)
+        self._transport.write(b"".join(handshake.data_to_send()))
+
+    def _enter(
+        self,
+        gateway: EventGateway,
+        visit: Visit,
+        principal: Principal,
+        *,
+        is_deflated: bool,
+    ) -> None:
+        assert self._transport is not None
+        query = visit.query.decode("latin-1")
         asked = parse_qs(query).get("policy", [""])[-1]
         policy = cast("Policy", asked if asked in POLICIES else "drop_oldest")
         connections = cast("set[Any]", self._server_state.connections)
         client = gateway.enter(
-            path,
+            visit.path,
             self._transport,
             lambda: connections.discard(client),
             policy,
             query,
             is_deflated=is_deflated,
+            principal=principal,
         )
         connections.add(client)
         self._next = client

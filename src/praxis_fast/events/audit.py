@@ -185,7 +185,8 @@ def _encoded(event: Event) -> bytes:
         return webhook_body(event)
     except (MessageError, TypeError, ValueError) as error:
         logger.warning("audit: data of event %s is left out: %s", event.id, error)
-        told = {"id": event.id, "type": event.type, "time": event.time}
+        told: dict[str, Any] = {"id": event.id, "type": event.type, "time": event.time}
+        told["required_role"] = event.required_role
         return orjson.dumps({**told, "data": None})
 
 

@@ -10,6 +10,7 @@ from praxis_fast.errors import UsageError
 from praxis_fast.events.event import EventFilter, Priority, utc_text
 from praxis_fast.events.filter import any_glob
 from praxis_fast.events.ids import IDSource
+from praxis_fast.events.principal import Principal  # noqa: TC001 - read by msgspec
 from praxis_fast.events.redact import MASK
 from praxis_fast.events.signing import new_secret, secret_key
 
@@ -56,19 +57,18 @@ class Endpoint:
     excluded_types: frozenset[str] = frozenset()
     tasks: frozenset[str] | None = None
     min_priority: str | None = None
-    role: str | None = None
-    """Who registered it: it sees no more than they."""
+    owner: Principal | None = None
+    """Who registered it: it sees no more than they do now. None is trusted."""
     description: str = ""
     created: float = 0.0
 
     @property
     def filter(self) -> EventFilter:
-        """What it asks for and may see, but for `excluded_types`."""
+        """What it asks for, but for `excluded_types`."""
         return EventFilter(
             event_types=self.event_types,
             tasks=self.tasks,
             min_priority=self.min_priority,
-            role=self.role,
         )
 
     def excludes(self, event_type: str) -> bool:
@@ -86,13 +86,14 @@ class Endpoint:
             "excluded_types": sorted(self.excluded_types),
             "tasks": _listed(self.tasks),
             "min_priority": self.min_priority,
+            "owner": None if self.owner is None else self.owner.name,
             "description": self.description,
             "created_at": utc_text(self.created),
         }
 
     @classmethod
     def from_message(
-        cls, message: Mapping[str, Any], *, role: str | None, now: float
+        cls, message: Mapping[str, Any], *, owner: Principal | None, now: float
     ) -> Endpoint:
         """The endpoint a client asks for; UsageError says what is wrong.
 
@@ -111,7 +112,7 @@ class Endpoint:
             excluded_types=_names(message, _EXCLUDED) or frozenset(),
             tasks=_names(message, _TASKS),
             min_priority=None if priority is None else str(Priority.parse(priority)),
-            role=role,
+            owner=owner,
             description=_text(message.get("description") or "", "description"),
             created=now,
         )

@@ -21,10 +21,11 @@ import asyncio
 import logging
 import random
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from praxis_fast.core import Matcher
+
 from praxis_fast.errors import (
     MessageError,
     ResourceLimitError,
@@ -33,7 +34,7 @@ from praxis_fast.errors import (
 )
 from praxis_fast.events import outbox_store as store
 from praxis_fast.events.endpoint import Endpoint
-from praxis_fast.events.event import utc_text
+from praxis_fast.events.event import EventFilter, utc_text
 from praxis_fast.events.fresh import Fresh
 from praxis_fast.events.lanes import Lanes, Slot
 from praxis_fast.events.outbox_store import (
@@ -44,12 +45,15 @@ from praxis_fast.events.outbox_store import (
     Result,
 )
 from praxis_fast.events.outbox_writes import Writes
+from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.retry import MAX_RETRY_AFTER, RetrySchedule
 from praxis_fast.events.signing import sign_webhook
-from praxis_fast.events.webhook_body import numbered, webhook_body
+from praxis_fast.events.view_matcher import ViewMatcher
+from praxis_fast.events.webhook_body import numbered, told_event, webhook_body
 from praxis_fast.events.webhook_counters import WebhookCounters
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
+from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
     import os
@@ -58,10 +62,13 @@ if TYPE_CHECKING:
 
     from praxis_fast.events.event import Event
     from praxis_fast.events.outbox_store import State
+    from praxis_fast.events.principal import Principal
     from praxis_fast.events.stages import Stopwatch
     from praxis_fast.events.webhooks import Answer
 
     Report = Callable[[str, str], None]
+    # What of a filter an owner may see now; None when there is no such owner any more.
+    Judge = Callable[[Principal, EventFilter], EventFilter | None]
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +107,10 @@ class Outbox:
         rng: random.Random | None = None,
         report: Report = lambda code, message: None,
         stopwatch: Stopwatch | None = None,
+        judge: Judge | None = None,
     ) -> None:
         limits = limits or Limits()
+        self._judge: Judge = judge or EventPolicy(levels=()).filter
         self._limits = limits.webhooks
         self._max_event = limits.events.max_event
         self._sender = sender
@@ -117,7 +126,7 @@ class Outbox:
         self._started = wall_clock() - clock()
         self.counters = WebhookCounters(stopwatch)
         self._lanes = Lanes(limits.webhooks.per_endpoint, limits.webhooks.total)
-        self._matcher = Matcher()
+        self._matcher = ViewMatcher()
         self._endpoints: dict[str, Endpoint] = {}
         self._disabled: dict[str, str] = {}
         self._failures: dict[str, int] = {}
@@ -165,11 +174,17 @@ class Outbox:
     # endpoints
 
     async def register(
-        self, message: Mapping[str, Any], *, role: str | None = None
+        self, message: Mapping[str, Any], *, owner: Principal | None = None
     ) -> Endpoint:
-        """Add an endpoint, or change the one with its id; UsageError when it is bad."""
-        endpoint = Endpoint.from_message(message, role=role, now=self._wall_clock())
-        is_new = endpoint.id not in self._endpoints
+        """Add an endpoint, or change the one with its id; UsageError when it is bad.
+
+        It shows no more than its owner may see; whoever changes it, the owner stays.
+        """
+        endpoint = Endpoint.from_message(message, owner=owner, now=self._wall_clock())
+        former = self._endpoints.get(endpoint.id)
+        is_new = former is None
+        if former is not None:
+            endpoint = replace(endpoint, owner=former.owner)
         if is_new and len(self._endpoints) >= self._limits.max_endpoints:
             number, limit = len(self._endpoints) + 1, self._limits.max_endpoints
             raise ResourceLimitError(f"webhook {number}, limit {limit}")
@@ -189,6 +204,16 @@ class Outbox:
 
     def __contains__(self, name: str) -> bool:
         return name in self._endpoints
+
+    def owner(self, name: str) -> Principal | None:
+        """Who registered an endpoint."""
+        return self._need(name).owner
+
+    def rejudge(self) -> None:
+        """See anew what owners may see, after something about access changed."""
+        for name, endpoint in self._endpoints.items():
+            if name not in self._disabled:
+                self._feed(endpoint)
 
     async def endpoints(self) -> list[dict[str, Any]]:
         """Every endpoint and its health."""
@@ -393,8 +418,13 @@ class Outbox:
         endpoint = self._endpoints.get(slot.endpoint)
         if message is None or endpoint is None:
             return None
-        body = numbered(message.body, message.seq)
         begun, at = self._clock(), self._now()
+        if not self._may_send(endpoint, message.body):
+            withheld = Attempt(at, 0.0, None, "its owner may not see it any more")
+            self.counters.dead_letters += 1
+            self._record(message, withheld, "dead")
+            return None
+        body = numbered(message.body, message.seq)
         headers = {
             **endpoint.headers,
             **sign_webhook(message.id, body, endpoint.secrets, self._wall_clock()),
@@ -487,9 +517,32 @@ class Outbox:
         self._endpoints[endpoint.id] = endpoint
         self._disabled.pop(endpoint.id, None)
         if disabled is None:
-            self._matcher.add(endpoint.id, endpoint.filter)
+            self._feed(endpoint)
         else:
             self._disabled[endpoint.id] = disabled
+
+    def _feed(self, endpoint: Endpoint) -> None:
+        """Give the endpoint the events it may see."""
+        visible = self._visible(endpoint)
+        if visible is None:
+            self._matcher.discard(endpoint.id)
+        else:
+            self._matcher.add(endpoint.id, visible)
+
+    def _visible(self, endpoint: Endpoint) -> EventFilter | None:
+        if endpoint.owner is None:
+            return endpoint.filter
+        return self._judge(endpoint.owner, endpoint.filter)
+
+    def _may_send(self, endpoint: Endpoint, body: bytes) -> bool:
+        """Whether the owner may still see what was written when they might (BUS-1).
+
+        What the endpoint asks for may have changed meanwhile, and does not matter.
+        """
+        if endpoint.owner is None:
+            return True
+        visible = self._judge(endpoint.owner, EventFilter())
+        return visible is not None and visible.matches(told_event(decode_json(body)))
 
     def _stop_feeding(self, name: str) -> None:
         self._matcher.discard(name)

@@ -39,6 +39,7 @@ from praxis_fast.events.rule import (
     Segments,
     is_below,
     label,
+    network_of,
     tag_rule,
 )
 
@@ -92,7 +93,7 @@ class View:
         self._levels = levels
         self._segments = segments
         self._by_type: dict[str, tuple[_Rules, _Rules, _Rules] | None] = {}
-        self._key = (held, attributes, rules, level, tuple(levels), id(segments))
+        self._key = (held, attributes, rules, level, tuple(levels), segments)
         self._hash = hash(self._key)
 
     def __eq__(self, other: object) -> bool:
@@ -260,6 +261,11 @@ class EventPolicy:
         self._clearances = clearances
         self._check()
 
+    @property
+    def asks_for_address(self) -> bool:
+        """Whether it matters where somebody connects from."""
+        return any(rule.networks is not None for rule in self.rules)
+
     def view(self, principal: Principal) -> View:
         """What the principal may see."""
         held = self.roles.held_by(principal.roles)
@@ -315,6 +321,8 @@ class EventPolicy:
 
     def _check(self) -> None:
         for rule in self.rules:
+            for text in rule.networks or ():
+                network_of(text)
             for role in rule.roles or ():
                 if role not in self.roles:
                     raise UsageError(f"rule names an unknown role {role!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
 from msgspec import Struct
 
 from praxis_fast.events.roles import GUEST
@@ -54,32 +53,3 @@ class Principal:
     def is_expired(self, now: float) -> bool:
         """Whether the credential's time is over; `now` in epoch seconds."""
         return self.expires is not None and now >= self.expires
-
-    def to_json(self) -> bytes:
-        """What is kept with things this one registered; read it with `from_json`."""
-        return msgspec.json.encode(
-            {
-                "name": self.name,
-                "roles": sorted(self.roles),
-                "attributes": self.attributes,
-                "credential": self.credential,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, data: bytes | str) -> Principal:
-        """The principal as it was then."""
-        kept = msgspec.json.decode(data, type=_Kept)
-        return cls(
-            name=kept.name,
-            roles=frozenset(kept.roles),
-            attributes=kept.attributes,
-            credential=kept.credential,
-        )
-
-
-class _Kept(Struct):
-    name: str
-    roles: list[str]
-    attributes: Attributes
-    credential: str

@@ -58,10 +58,6 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sensitivity: Names = None
     """Values of the tag `sensitivity`."""
 
-    def __post_init__(self) -> None:
-        for text in self.networks or ():
-            network_of(text)
-
     def is_about(self, principal: Principal, held: Set[str]) -> bool:
         """Whether it is about this principal; `held` are the roles that count.
 
@@ -114,6 +110,12 @@ class Segments:
             name: tuple(network_of(text) for text in texts)
             for name, texts in (networks or {}).items()
         }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Segments) and self._networks == other._networks
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._networks))
 
     def of(self, event: Event) -> Set[str]:
         """Their names; none for an event that belongs nowhere in particular."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from praxis_fast import __version__
 from praxis_fast.errors import MessageError
+from praxis_fast.events.event import Event
+from praxis_fast.events.priority import Priority
+from praxis_fast.events.tags import Tags
 from praxis_fast.wire.json_text import encode_json
-
-if TYPE_CHECKING:
-    from praxis_fast.events.event import Event
 
 
 def webhook_body(event: Event) -> bytes:
@@ -39,6 +39,25 @@ def webhook_body(event: Event) -> bytes:
     except TypeError:
         # Lone surrogates and integers beyond 64 bits, which peers may send.
         return encode_json(message)
+
+
+def told_event(told: Mapping[str, Any]) -> Event:
+    """The event that a body tells of, to ask a filter about it."""
+    return Event(
+        told["type"],
+        told.get("data") or {},
+        told.get("component"),
+        told.get("correlation_id"),
+        Tags(told.get("tags")),
+        Priority.parse(told.get("priority", Priority.NORMAL)),
+        told.get("task_id"),
+        told.get("peer_id"),
+        told.get("required_role"),
+        told["id"],
+        told.get("timestamp") or told["time"],
+        told.get("epoch", ""),
+        told.get("seq", 0),
+    )
 
 
 def numbered(body: bytes, seq: int) -> bytes:

@@ -1,0 +1,42 @@
+"""`/access`: who one is here, and reading the access file again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from praxis_fast.api.principals import principal_of
+from praxis_fast.api.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from praxis_fast.api.access import Access
+    from praxis_fast.api.gateway import EventGateway
+
+
+def access_routes(access: Access, gateway: EventGateway | None) -> list[Route]:
+    """Every route with its method."""
+
+    async def tell(request: Request) -> JSONResponse:
+        principal = principal_of(request.scope)
+        return JSONResponse(
+            {
+                "name": principal.name,
+                "roles": sorted(principal.roles),
+                "rights": sorted(access.rights(principal)),
+                "expires": principal.expires,
+            }
+        )
+
+    async def reload(request: Request) -> JSONResponse:
+        is_changed = await access.refresh(is_forced=True)
+        if gateway is not None:
+            gateway.rejudge()
+        return JSONResponse({"reloaded": is_changed})
+
+    return [
+        Route("/access", tell, methods=["GET"]),
+        Route("/access/reload", reload, methods=["POST"]),
+    ]

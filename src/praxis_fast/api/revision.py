@@ -1,0 +1,52 @@
+"""Clients judged anew after something about access changed (BUS-1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from praxis_fast.api.rights import EVENTS
+from praxis_fast.events.filter import EventFilter
+
+if TYPE_CHECKING:
+    from praxis_fast.api.access import Access
+    from praxis_fast.events.policy import EventPolicy
+    from praxis_fast.events.principal import Principal
+
+REVOKED = "credentials revoked"
+CHANGED = "access changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of somebody who was let in."""
+
+    principal: Principal | None
+    """As it is now; None when it may stay no longer."""
+    reason: str = ""
+    """Why the client must be ended or served otherwise; empty when nothing changed."""
+
+
+class Revision:
+    """Judges each principal once, however many clients it has."""
+
+    def __init__(self, access: Access, before: EventPolicy) -> None:
+        self._access = access
+        self._before = before
+        self._verdicts: dict[Principal, Verdict] = {}
+
+    def __call__(self, principal: Principal) -> Verdict:
+        """What became of this one."""
+        if principal not in self._verdicts:
+            self._verdicts[principal] = self._judge(principal)
+        return self._verdicts[principal]
+
+    def _judge(self, principal: Principal) -> Verdict:
+        now = self._access.current(principal)
+        if now is None or EVENTS not in self._access.rights(now):
+            return Verdict(None, REVOKED)
+        everything = EventFilter()
+        seen = self._before.filter(principal, everything)
+        if seen == self._access.policy.filter(now, everything):
+            return Verdict(now)
+        return Verdict(now, CHANGED)
