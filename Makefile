@@ -47,11 +47,16 @@ interop: build ## js-libp2p, py-libp2p and go-libp2p dial us and are dialled
 	@$(BIN)/python -m tests.interop.install
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
 
-bench: build ## every bench at full size, compiled against plain and against others
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
-	@$(BIN)/python -m tests.interop.install
-	@$(BIN)/python -m pytest bench --benchmark-enable --benchmark-only --benchmark-disable-gc
-	@$(BIN)/python -m bench --keep .cache/bench $(ARGS)
+# One run, so that its ratios can be trusted. What fails is named at the end of its
+# step, and the other steps are still done.
+bench: build ## every figure of docs/performance.md in one run, 20 minutes (ARGS="--scale quick")
+	@$(BIN)/python -m bench.install
+	@failed=0; \
+	$(BIN)/python -m pytest -q bench --benchmark-enable --benchmark-only \
+		--benchmark-disable-gc --benchmark-max-time=0.5 || failed=1; \
+	$(BIN)/python -m bench --keep .cache/bench/run $(ARGS) || failed=1; \
+	$(BIN)/python -m bench.figures .cache/bench/run || failed=1; \
+	exit $$failed
 
 bench-smoke: build ## every bench once on tiny input; instructions against the record
 	@$(BIN)/python -m pytest -q bench --benchmark-disable
@@ -75,6 +80,9 @@ kill: build ## kill -9 outbox and journal 1,000 times amid their work (KILL_CYCL
 
 million: build ## 1,000,000 events to clients that reconnect 10,000 times, to the letter
 	@$(BIN)/python -m tests.acceptance.reconnects $(ARGS)
+
+soak: build ## 5,000 subscribers of which 100 stop reading, beside a run where all read
+	@$(BIN)/python -m tests.acceptance.slow_readers $(ARGS)
 
 autobahn: build ## WebSocket conformance by the Autobahn suite; needs a Python 2.7 (ARGS=--all)
 	@$(BIN)/python -m tests.conformance $(ARGS)

@@ -12,14 +12,13 @@ import os
 import random
 import socket
 import zlib
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
-import msgspec
 
 from praxis_fast.client import Backoff, EventStream, Gap, Reset, StreamedEvent
+from tests.acceptance.frames import COMPRESSED, TEXT, Frames, decode
 from tests.acceptance.sequence import EPOCH, Choice, Record
 
 # What is read at once: at most this, at random, so that frames are cut anywhere.
@@ -30,29 +29,6 @@ AWAY, LONG_AWAY, LONG = 0.02, 1.0, 0.01
 
 # Some read nothing for this long after one read in so many, and have small buffers.
 ASLEEP, SLEEPY, SMALL = 1.0, 0.002, 16 * 1024
-
-
-class Payload(msgspec.Struct):
-    """What is looked at of an event or of what stands between events."""
-
-    n: int = 0
-    reason: str = ""
-    seq: int = 0
-    first: int = msgspec.field(name="from", default=0)
-    last: int = msgspec.field(name="to", default=0)
-    dropped: int = 0
-
-
-class Message(msgspec.Struct):
-    """The same of a message."""
-
-    type: str
-    payload: Payload = msgspec.field(default_factory=Payload)
-    seq: int = 0
-    epoch: str = ""
-
-
-decode = msgspec.json.Decoder(Message).decode
 
 
 class Reader:
@@ -157,7 +133,7 @@ class SocketReader(Reader):
     kind = "websocket"
 
     def _request(self) -> bytes:
-        self._buffer = b""
+        self._frames = Frames()
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             f"GET /events?{self._choice.query}&since={self.since} HTTP/1.1",
@@ -175,28 +151,15 @@ class SocketReader(Reader):
         assert b" 101 " in head, head
 
     def _receive(self, data: bytes) -> bool:
-        self._buffer += data
-        for first, body in self._frames():
-            if first == 0xC1:
+        for first, body in self._frames.receive_data(data):
+            if first == COMPRESSED:
                 body = zlib.decompressobj(-15).decompress(body + b"\0\0\xff\xff")
-            if first & 15 == 1:
-                self._take(body)
-                if self.must_leave:
-                    return True
+            elif first != TEXT:
+                continue
+            self._take(body)
+            if self.must_leave:
+                return True
         return False
-
-    def _frames(self) -> Iterator[tuple[int, bytes]]:
-        data, pos = self._buffer, 0
-        while pos + 4 <= len(data):
-            size, begin = data[pos + 1], pos + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[pos + 2 : pos + 4], "big"), pos + 4
-            assert size < 65536
-            if begin + size > len(data):
-                break
-            yield data[pos], data[begin : begin + size]
-            pos = begin + size
-        self._buffer = data[pos:]
 
 
 class SourceReader(Reader):

@@ -21,7 +21,7 @@ from praxis_fast.limits import Limits
 from tests.acceptance.sequence import EPOCH, Facts
 
 # Events published in one turn of the loop.
-BATCH = 32
+BATCH = 16
 
 # A publisher that outruns its readers would show little but gaps: it waits while more
 # than this many bytes wait for readers, though no longer than these seconds.
@@ -39,13 +39,13 @@ class Served:
         self._publishing: asyncio.Task[None] | None = None
 
     async def publish(
-        self, count: int, cuts: int = 0, rate: float = 0.0, filling: int = 0
+        self, count: int, cuts: int = 0, pause: float | None = None, filling: int = 0
     ) -> dict[str, Any]:
         """Begin to publish so many; now and then a connection breaks at our end.
 
-        With a rate, in events a second, nobody is waited for.
+        With a pause between two batches nobody is waited for.
         """
-        publishing = self._publish(count, cuts, rate, "x" * filling)
+        publishing = self._publish(count, cuts, pause, "x" * filling)
         self._publishing = asyncio.create_task(publishing)
         return {}
 
@@ -60,20 +60,19 @@ class Served:
             "resident": program.resident(),
         }
 
-    async def _publish(self, count: int, cuts: int, rate: float, filling: str) -> None:
+    async def _publish(
+        self, count: int, cuts: int, pause: float | None, filling: str
+    ) -> None:
         cut_at = {self._random.randrange(count) for _ in range(cuts)}
-        began, first = time.monotonic(), self._bus.published + 1
+        first = self._bus.published + 1
         for number in range(first, first + count):
             self._publish_one(number, filling)
             if number in cut_at:
                 self._cut()
-            if rate:
-                await asyncio.sleep(
-                    max(0.0, began + (number - first) / rate - time.monotonic())
-                )
-            elif number % BATCH == 0:
-                await asyncio.sleep(0)
-                await self._wait_for_readers()
+            if number % BATCH == 0:
+                await asyncio.sleep(pause or 0.0)
+                if pause is None:
+                    await self._wait_for_readers()
 
     def _publish_one(self, number: int, filling: str) -> None:
         facts = Facts.of(number)
