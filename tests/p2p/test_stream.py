@@ -17,6 +17,7 @@ from praxis_fast.errors import (
     UsageError,
 )
 from praxis_fast.limits import INITIAL_WINDOW, KIB, MIB, Limits, MuxerLimits
+from praxis_fast.p2p.stream import LARGE_READ
 from tests.p2p.network import ECHO, eventually, make, pair, running
 
 if TYPE_CHECKING:
@@ -368,3 +369,20 @@ async def test_opening_is_refused_when_too_many_are_open() -> None:
         await streams[0].reset()
         (await waiting).abort(StreamResetError("over"))
         holder.done.set()
+
+
+async def test_a_read_of_much_gives_a_piece_at_a_time() -> None:
+    size = 200 * KIB
+    async with held() as (first, second, holder):
+        stream = await first.open_stream(second.peer_id, [HOLD])
+        await stream.write(bytes(size))
+        served = await holder.next()
+        await eventually(lambda: served.unread == size)
+        sizes = []
+        while sum(sizes) < size:
+            sizes.append(len(await served.read()))
+        assert max(sizes) <= LARGE_READ
+        assert len(sizes) < 8
+        await stream.write(bytes(size))
+        assert await served.read_exactly(size) == bytes(size)
+        await stream.close()

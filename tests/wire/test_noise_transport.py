@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from praxis_fast.errors import NoiseError
+from praxis_fast.errors import NoiseError, UsageError
 from praxis_fast.wire.noise_state import CipherState
 from praxis_fast.wire.noise_transport import (
     MAX_PLAINTEXT,
@@ -129,6 +129,54 @@ def test_what_is_sent_arrives(lengths: list[int], rng: random.Random) -> None:
         sealed = sealed[cut:]
     assert b"".join(found) == b"".join(pieces)
     assert all(found)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.integers(1, 3 * SMALL), max_size=6),
+    st.integers(0, 4 * SMALL),
+    st.randoms(use_true_random=False),
+)
+def test_a_buffer_takes_the_plaintexts_that_fit(
+    lengths: list[int], room: int, rng: random.Random
+) -> None:
+    sender, receiver = pair()
+    pieces = [rng.randbytes(length) for length in lengths]
+    sealed = b"".join(sender.send_data(piece) for piece in pieces)
+    buf = memoryview(bytearray(room))
+    found = []
+    while sealed:
+        cut = rng.randrange(1, len(sealed) + 1)
+        plaintexts = receiver.receive_data(sealed[:cut], buf)
+        slices = [one for one in plaintexts if isinstance(one, memoryview)]
+        assert sum(map(len, slices)) <= room
+        assert all(one.obj is buf.obj for one in slices)
+        found += [bytes(one) for one in plaintexts]
+        sealed = sealed[cut:]
+    assert found == pieces
+
+
+def test_sec_3_6_flipped_bit_ends_the_channel_with_a_buffer_too() -> None:
+    sender, receiver = pair()
+    good, bad = sender.send_data(b"good"), bytearray(sender.send_data(b"secret"))
+    bad[-1] ^= 1
+    with pytest.raises(NoiseError, match="22 bytes does not decrypt") as caught:
+        receiver.receive_data(good + bad, memoryview(bytearray(100)))
+    assert [bytes(one) for one in caught.value.plaintexts] == [b"good"]
+    with pytest.raises(NoiseError, match="over"):
+        receiver.receive_data(sender.send_data(b"x"))
+
+
+@pytest.mark.parametrize("size", [0, 1, MAX_PLAINTEXT, MAX_PLAINTEXT + 1])
+def test_sending_into_a_buffer_sends_the_same(size: int) -> None:
+    one, other = pair()[0], pair()[0]
+    data = random.Random(size).randbytes(size)
+    sealed = one.send_data(data)
+    buf = memoryview(bytearray(len(sealed) + 3))
+    assert other.send_into(data, buf) == len(sealed)
+    assert buf[: len(sealed)] == sealed
+    with pytest.raises(UsageError, match=f"of {len(sealed) + 3} bytes, 131074 needed"):
+        other.send_into(bytes(2 * MAX_PLAINTEXT), buf[: len(sealed) + 3])
 
 
 def test_sec_3_6_flipped_bit_ends_the_channel_with_no_plaintext() -> None:

@@ -72,6 +72,7 @@ cdef enum:
     MANY_STREAMS = 512
 
 cdef int64_t MAX_UINT32 = 0xFFFFFFFF
+cdef int64_t MAX_INT64 = 0x7FFFFFFFFFFFFFFF
 
 cdef extern from *:
     """
@@ -148,6 +149,14 @@ cdef inline void fetch_ahead(
 
 cdef inline bint is_flat(const Py_buffer* view) noexcept:
     return view.ndim == 1 and view.itemsize == 1 and PyBuffer_IsContiguous(view, b"C")
+
+
+cdef object flat_view(data):
+    """A memoryview of single bytes, side by side."""
+    if not PyMemoryView_Check(data):
+        data = memoryview(data)
+    data.nbytes  # raises when it was released
+    return data if is_flat(buffer_of(data)) else data.cast("B")
 
 
 cdef bytes make_frame(uint8_t kind, uint16_t flags, uint32_t stream_id, uint32_t length):
@@ -604,18 +613,27 @@ cdef class YamuxSession:
     # -- bytes in ----------------------------------------------------------------------
 
     def receive_data(self, data, double now=0.0):
-        """Take what the peer sent; `bytes` are sliced, other buffers copied once."""
-        if not PyBytes_CheckExact(data):
-            data = memoryview(data).cast("B").tobytes()
+        """Take what the peer sent; pieces are slices of `bytes`, copies of all else."""
+        cdef bytes whole = None
+        cdef const uint8_t* start
+        cdef Py_ssize_t size
+        if PyBytes_CheckExact(data):
+            whole = data
+            start = <const uint8_t*>PyBytes_AS_STRING(data)
+            size = PyBytes_GET_SIZE(data)
+        else:
+            data = flat_view(data)
+            start = <const uint8_t*>buffer_of(data).buf
+            size = buffer_of(data).len
         if self._error is not None:
             raise YamuxError(*self._error)
         if self._is_closed:
             return []
         self._advance(now)
-        if PyBytes_GET_SIZE(data):
+        if size:
             self._heard = self._now
         try:
-            self._parse(data)
+            self._parse(whole, start, start + size)
         except YamuxError as error:
             self._die(error)
             raise
@@ -627,7 +645,7 @@ cdef class YamuxSession:
         for stream_id in self._stream_ids():
             stream = self._find(stream_id)
             if not (stream.fin_received and stream.fin_due):
-                self._events.append(StreamReset(stream_id))
+                self._events.append(make_stream_reset(stream_id))
         if not self._is_closed:
             self._close(b"")
         self._free_streams()
@@ -643,17 +661,14 @@ cdef class YamuxSession:
         found.sort()
         return found
 
-    cdef int _parse(self, bytes data) except -1:
-        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
-        cdef const uint8_t* end = start + PyBytes_GET_SIZE(data)
-        cdef const uint8_t* p = start
+    cdef int _parse(self, bytes whole, const uint8_t* p, const uint8_t* end) except -1:
         cdef Py_ssize_t size
         while p < end:
             if self._body_left:
                 size = end - p
                 if size > self._body_left:
                     size = <Py_ssize_t>self._body_left
-                self._on_body(data, p, size)
+                self._on_body(whole, p, size)
                 p += size
             elif not self._header_size and end - p >= HEADER_SIZE:
                 if self._streams.count > MANY_STREAMS:
@@ -835,11 +850,11 @@ cdef class YamuxSession:
                 entry.unread == greediest.unread and entry.id < greediest.id
             ):
                 greediest = entry
-        self._events.append(StreamReset(greediest.id))
+        self._events.append(make_stream_reset(greediest.id))
         return self._reset(greediest.stream)
 
     cdef inline int _on_body(
-        self, bytes data, const uint8_t* p, Py_ssize_t size
+        self, bytes whole, const uint8_t* p, Py_ssize_t size
     ) except -1:
         cdef DataReceived event
         cdef View view
@@ -848,11 +863,13 @@ cdef class YamuxSession:
             return 0
         event = DataReceived.__new__(DataReceived)
         event.stream_id = self._body_id
-        if size < (COPY_BELOW_UNREAD if self._unread > MUCH_UNREAD else COPY_BELOW):
+        if whole is None or size < (
+            COPY_BELOW_UNREAD if self._unread > MUCH_UNREAD else COPY_BELOW
+        ):
             event.data = PyBytes_FromStringAndSize(<const char*>p, size)
         else:
             view = View.__new__(View)
-            view._owner = data
+            view._owner = whole
             view._data = p
             view._size = size
             event.data = view
@@ -896,7 +913,7 @@ cdef class YamuxSession:
         # Resets of streams that we opened are bounded by our opens.
         if stream.is_inbound and not bucket_take(&self._reset_bucket, self._now):
             raise YamuxError(f"more than {self._limits.reset_rate} resets a second")
-        self._events.append(StreamReset(stream.id))
+        self._events.append(make_stream_reset(stream.id))
         self._drop(stream)
         return 1
 
@@ -1000,24 +1017,21 @@ cdef class YamuxSession:
         `bytes` and slices of them are kept as they are, other buffers copied once, only
         what is taken.
         """
-        cdef stream_state* stream = self._live(stream_id)
+        cdef stream_state* stream = self._writable(stream_id)
         cdef int64_t room, size, given
         cdef const uint8_t* start
         cdef chunk* piece
-        if stream == NULL:
-            raise StreamResetError(f"stream {stream_id} is gone")
-        if stream.fin_due:
-            raise UsageError(f"stream {stream_id} is closed for writing")
+        cdef object view
         if PyBytes_CheckExact(data):
             start = <const uint8_t*>PyBytes_AS_STRING(data)
             given = PyBytes_GET_SIZE(data)
         else:
-            if not PyMemoryView_Check(data):
-                data = memoryview(data)
-            given = data.nbytes  # raises when it was released
-            if not is_flat(buffer_of(data)):
-                data = data.cast("B")
-            start = <const uint8_t*>buffer_of(data).buf
+            # Making a view may run the collector, and that any code. It is kept to the
+            # end, because letting it go may do so too.
+            view = flat_view(data)
+            start = <const uint8_t*>buffer_of(view).buf
+            given = buffer_of(view).len
+            stream = self._writable(stream_id)
         room = self._max_outbound - self._queued
         size = min(given, stream.send_window, room)
         if size < given and size == room:
@@ -1025,7 +1039,7 @@ cdef class YamuxSession:
         if not size:
             return 0
         if not PyBytes_CheckExact(data):
-            owner = data.obj
+            owner = view.obj
             if PyBytes_CheckExact(owner):
                 data = owner
             else:
@@ -1042,6 +1056,14 @@ cdef class YamuxSession:
         stream.send_window -= size
         self._owe(stream, size + room * HEADER_SIZE)
         return size
+
+    cdef stream_state* _writable(self, int64_t stream_id) except NULL:
+        cdef stream_state* stream = self._live(stream_id)
+        if stream == NULL:
+            raise StreamResetError(f"stream {stream_id} is gone")
+        if stream.fin_due:
+            raise UsageError(f"stream {stream_id} is closed for writing")
+        return stream
 
     def consume(self, int64_t stream_id, int64_t size):
         """Say that the reader took `size` bytes; the peer may send as many again."""
@@ -1161,15 +1183,13 @@ cdef class YamuxSession:
         streams keep their turns.
         """
         cdef bytes data
-        cdef int64_t bound = self._pending
+        cdef int64_t bound = MAX_INT64 if max_bytes is None else max_bytes
         if self._is_closed:
             data, self._last_words, self._pending = self._last_words, b"", 0
             return data
-        if not bound:
+        if not self._pending:
             return b""
-        if max_bytes is not None:
-            bound = max(min(bound, <int64_t>max_bytes), 0)
-        data = self._write_frames(bound)
+        data = self._write_frames(max(min(bound, self._pending), 0))
         if self._stalled:
             self._wake_stalled()
         return data
@@ -1264,12 +1284,16 @@ cdef class YamuxSession:
     cdef int _wake_stalled(self) except -1:
         """Tell the streams that the session's bound had stopped that there is room."""
         cdef stream_state* stream
+        cdef WindowOpened event
         if self._queued * 2 > self._max_outbound:
             return 0
         for stream_id in self._stalled:
             stream = self._find(stream_id)
             if stream.send_window:
-                self._events.append(WindowOpened(stream_id, stream.send_window))
+                event = WindowOpened.__new__(WindowOpened)
+                event.stream_id = stream.id
+                event.size = stream.send_window
+                self._events.append(event)
         self._stalled.clear()
         return 0
 
@@ -1343,7 +1367,7 @@ cdef class YamuxSession:
             stream = self._half_closed.first
             if stream.deadline > self._now:
                 break
-            self._events.append(StreamReset(stream.id))
+            self._events.append(make_stream_reset(stream.id))
             self._reset(stream)
         return self._take_events()
 
@@ -1352,8 +1376,10 @@ cdef class YamuxSession:
             self._now = now
 
     cdef inline list _take_events(self):
+        # Made first: the collector may run here, and anything with it.
+        cdef list fresh = []
         cdef list events = self._events
-        self._events = []
+        self._events = fresh
         return events
 
     cdef int _die(self, error) except -1:
@@ -1378,6 +1404,14 @@ cdef class YamuxSession:
         self._half_closed.first = self._half_closed.last = NULL
         self._body_id = 0
         return 0
+
+
+# Made without a call, which may make a tuple and so run the collector, and that any
+# code: callers hold pointers to streams.
+cdef StreamReset make_stream_reset(uint32_t stream_id):
+    cdef StreamReset event = StreamReset.__new__(StreamReset)
+    event.stream_id = stream_id
+    return event
 
 
 cdef StreamOpened make_stream_opened(uint32_t stream_id):

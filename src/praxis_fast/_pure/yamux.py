@@ -261,18 +261,17 @@ class YamuxSession:
     # -- bytes in --------------------------------------------------------------------
 
     def receive_data(self, data: Buffer, now: float = 0.0) -> list[Event]:
-        """Take what the peer sent; `bytes` are sliced, other buffers copied once."""
-        if type(data) is not bytes:
-            data = memoryview(data).cast("B").tobytes()
+        """Take what the peer sent; pieces are slices of `bytes`, copies of all else."""
+        view = memoryview(data).cast("B")
         if self._error is not None:
             raise YamuxError(*self._error)
         if self._is_closed:
             return []
         self._advance(now)
-        if data:
+        if view:
             self._heard = self._now
         try:
-            self._parse(memoryview(data))
+            self._parse(view)
         except YamuxError as error:
             self._die(error)
             raise
@@ -441,8 +440,9 @@ class YamuxSession:
         if stream is None:
             return
         short = COPY_BELOW_UNREAD if self._unread > MUCH_UNREAD else COPY_BELOW
+        is_kept = type(piece.obj) is bytes and len(piece) >= short
         self._events.append(
-            DataReceived(stream.id, bytes(piece) if len(piece) < short else piece)
+            DataReceived(stream.id, piece if is_kept else piece.tobytes())
         )
         if not self._body_left:
             self._body_stream = None

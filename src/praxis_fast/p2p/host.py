@@ -37,6 +37,7 @@ from praxis_fast.p2p.upgrading import Upgrading
 from praxis_fast.wire.identify import Identify
 from praxis_fast.wire.keys import PrivateKey
 from praxis_fast.wire.multiaddr import Multiaddr
+from praxis_fast.wire.noise import MAX_MESSAGE
 from praxis_fast.wire.peer_id import PeerID
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Host:
         """What all links hold in buffers."""
         self.read_buffer = memoryview(bytearray(READ_BUFFER))
         """Where every link of this host reads into."""
+        self.plain_buffer = memoryview(bytearray(READ_BUFFER + MAX_MESSAGE))
+        """Where every link decrypts what it read."""
+        self.spares: list[bytearray] = []
+        """Buffers that links fill when they send much."""
         self._identify = IdentifyService(self)
         self.handlers: dict[str, Handler] = {
             IDENTIFY: self._identify.answer,

@@ -40,6 +40,7 @@ from praxis_fast.errors import (
     StreamResetError,
     YamuxError,
 )
+from praxis_fast.p2p.channel import Channel
 from praxis_fast.p2p.duties import Duties
 from praxis_fast.p2p.stream import Stream
 from praxis_fast.wire.multistream import MultistreamInitiator, MultistreamResponder
@@ -84,7 +85,9 @@ class LinkOwner(Protocol):
     handlers: dict[str, Handler]
     observers: Observers
     read_buffer: memoryview
+    plain_buffer: memoryview
     pool: Pool
+    spares: list[bytearray]
 
     def clock(self) -> float:
         """Monotonic seconds."""
@@ -107,6 +110,7 @@ class Link(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_agreeing",
+        "_channel",
         "_crowd",
         "_deadline",
         "_drained",
@@ -176,7 +180,9 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self._slot = slot
         self._transport = transport
-        transport.set_write_buffer_limits(high=limits.connections.write_buffer)
+        self._channel = Channel(
+            transport, noise, owner.spares, limit=limits.connections.write_buffer
+        )
         self._noise = noise
         self._session = YamuxSession(
             client=not inbound,
@@ -411,7 +417,9 @@ class Link(asyncio.BufferedProtocol):
         if self._is_dead:
             return
         try:
-            plaintexts = self._noise.receive_data(self._owner.read_buffer[:nbytes])
+            plaintexts = self._noise.receive_data(
+                self._owner.read_buffer[:nbytes], self._owner.plain_buffer
+            )
         except ProtocolError as error:
             self._fail(error)
         else:
@@ -444,7 +452,7 @@ class Link(asyncio.BufferedProtocol):
 
     # -- reading -----------------------------------------------------------------------
 
-    def receive(self, plaintexts: Sequence[bytes]) -> None:
+    def receive(self, plaintexts: Sequence[bytes | memoryview]) -> None:
         """Take what came through the secure channel."""
         now = self._owner.clock()
         try:
@@ -457,7 +465,7 @@ class Link(asyncio.BufferedProtocol):
         else:
             self._after_read()
 
-    def _on_plaintext(self, plaintext: bytes, now: float) -> None:
+    def _on_plaintext(self, plaintext: bytes | memoryview, now: float) -> None:
         try:
             events = self._session.receive_data(plaintext, now)
         except YamuxError as error:
@@ -567,16 +575,23 @@ class Link(asyncio.BufferedProtocol):
             self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send everything queued in this loop turn as one write."""
+        """Send what was queued in this loop turn as one write."""
         self._is_flushing = False
         if self._is_dead or self._is_paused:
             return
-        data = self._session.data_to_send()
-        if data:
-            self._transport.write(self._noise.send_data(data))
+        channel = self._channel
+        if self._session.pending_out:
+            channel.send(self._session)
             self._arm()
-        if self._crowd:
-            self._wake_crowd()
+            if self._crowd:
+                self._wake_crowd()
+            if self._session.pending_out or channel.is_lending:
+                # Behind the writers just woken: their bytes fill the next messages.
+                self._schedule_flush()
+        else:
+            channel.settle()
+            if self._crowd:
+                self._wake_crowd()
         self._charge()
 
     def _charge(self) -> None:

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     Data = bytes | bytearray | memoryview
 
-# One yamux frame of this many bytes fills one Noise message: 65,535 on the wire, less
-# 16 for its tag and 12 for the frame's header.
-MAX_PIECE = 65507
+# The session is given so much at once: two full Noise messages, each 65,535 bytes on
+# the wire, less 16 for its tag and 12 for the frame's header.
+MAX_PIECE = 2 * 65507
+
+# One read gives no more than this, or one piece. Joining more costs fresh memory, page
+# by page, which is dearer than another read.
+LARGE_READ = 64 * 1024
 
 # Pieces this short that nobody reads yet are gathered in one buffer, so that a peer
 # who sends byte by byte cannot make us keep an object for each.
@@ -107,7 +111,8 @@ class Stream:
             if not self._may_get_more():
                 return b""
             await self._wait_readable()
-        return self._take(self._size if n < 0 else min(n, self._size))
+        size = self._size if n < 0 else min(n, self._size)
+        return self._take(size if size <= LARGE_READ else self._large(size))
 
     async def read_exactly(self, n: int) -> bytes:
         """Exactly `n` bytes; asyncio.IncompleteReadError when the end comes first.
@@ -319,7 +324,12 @@ class Stream:
         """The next `n` bytes, which are there; their credit goes back to the peer."""
         if self._buffer is None or not n:
             return b""
-        data = b"".join(self._pieces(self._buffer, n))
+        first = self._buffer[0]
+        if len(first) == n and isinstance(first, bytes):
+            data = first
+            self._buffer.popleft()
+        else:
+            data = b"".join(self._pieces(self._buffer, n))
         self._size -= n
         if not self._size:
             self._buffer = None
@@ -327,6 +337,15 @@ class Stream:
         self._credited -= credited
         self._give_credit(n - credited)
         return data
+
+    def _large(self, size: int) -> int:
+        """How much of the size one read gives: whole pieces, at least one."""
+        total = 0
+        for piece in self._buffer or ():
+            if total and total + len(piece) > LARGE_READ:
+                break
+            total += len(piece)
+        return min(size, total)
 
     def _pieces(self, buffer: deque[Data], n: int) -> list[Data]:
         if n == self._size:

@@ -64,7 +64,7 @@ class Upgrade:
         self.transport: NoiseTransport | None = None
         self.remote_peer: PeerID | None = None
         self.remote_key: PublicKey | None = None
-        self.leftover: list[bytes] = []
+        self.leftover: list[bytes | memoryview] = []
         self._initiator = initiator
         self._limits = limits
         self._negotiation = self._negotiate(NOISE)
@@ -140,7 +140,7 @@ class Upgrade:
             if self._negotiation.leftover:
                 self.leftover.append(self._negotiation.leftover)
 
-    def _decrypt(self, data: bytes) -> list[bytes]:
+    def _decrypt(self, data: bytes) -> list[bytes | memoryview]:
         if self.transport is None:
             raise NoiseError("data for a channel that is not there yet")
         return self.transport.receive_data(data) if data else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +22,8 @@ from praxis_fast.errors import NoiseError
 PROTOCOL_NAME: Final = b"Noise_XX_25519_ChaChaPoly_SHA256"
 KEY_SIZE: Final = 32
 TAG_SIZE: Final = 16
+
+NONCE: Final = Struct("<4xQ")
 
 # §5.1: the nonce 2**64-1 is reserved, so this is the first one that may not be used.
 NONCE_END: Final = 2**64 - 1
@@ -58,10 +61,19 @@ class CipherState:
         try:
             return self._cipher.decrypt(nonce, ciphertext, ad)
         except InvalidTag as error:
-            self._is_dead = True
-            raise NoiseError(
-                f"message of {len(ciphertext)} bytes does not decrypt"
-            ) from error
+            raise self._die(len(ciphertext)) from error
+
+    def decrypt_into(self, ciphertext: memoryview, buf: memoryview) -> None:
+        """Like `decrypt`, into a buffer of exactly the plaintext's size."""
+        nonce = self._next_nonce()
+        try:
+            self._cipher.decrypt_into(nonce, ciphertext, None, buf)
+        except InvalidTag as error:
+            raise self._die(len(ciphertext)) from error
+
+    def _die(self, size: int) -> NoiseError:
+        self._is_dead = True
+        return NoiseError(f"message of {size} bytes does not decrypt")
 
     def _next_nonce(self) -> bytes:
         """§12, ChaChaPoly: 32 zero bits, then the counter, little-endian."""
@@ -72,7 +84,7 @@ class CipherState:
             self._is_dead = True
             raise NoiseError(f"nonce {nonce} is the last one, never used")
         self.nonce = nonce + 1
-        return b"\0\0\0\0" + nonce.to_bytes(8, "little")
+        return NONCE.pack(nonce)
 
 
 class SymmetricState:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from praxis_fast.errors import NoiseError
+from praxis_fast.errors import NoiseError, UsageError
 from praxis_fast.wire.noise_state import TAG_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from praxis_fast.wire.noise_state import CipherState
 
 LENGTH_SIZE: Final = 2
@@ -51,20 +53,41 @@ class NoiseTransport:
         try:
             if size <= SMALL:
                 return self._one_message(data) if size else b""
-            return self._messages(memoryview(data), size)
+            out = bytearray(_encrypted_size(size))
+            self._fill(memoryview(data), size, memoryview(out))
+            return out
         except NoiseError:
             self._is_dead = True
             raise
 
-    def receive_data(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+    def send_into(self, data: bytes | bytearray | memoryview, buf: memoryview) -> int:
+        """Like `send_data`, into the buffer; returns how many bytes of it."""
+        self._check_alive()
+        size = len(data)
+        end = _encrypted_size(size)
+        if end > len(buf):
+            raise UsageError(f"buffer of {len(buf)} bytes, {end} needed")
+        try:
+            self._fill(memoryview(data), size, buf)
+        except NoiseError:
+            self._is_dead = True
+            raise
+        return end
+
+    def receive_data(
+        self,
+        data: bytes | bytearray | memoryview,
+        buf: memoryview | None = None,
+    ) -> list[bytes | memoryview]:
         """The plaintexts of all messages that are whole now, none of them empty.
 
-        A NoiseError holds those found before the bad message in `plaintexts`.
+        With a buffer they are slices of it, as far as it has room, else `bytes`. A
+        NoiseError holds those found before the bad message in `plaintexts`.
         """
         self._check_alive()
-        plaintexts: list[bytes] = []
+        plaintexts: list[bytes | memoryview] = []
         try:
-            self._read_messages(memoryview(data), plaintexts)
+            self._decrypt(memoryview(data), buf, plaintexts)
         except NoiseError as error:
             self._is_dead = True
             self._buf.clear()
@@ -88,23 +111,43 @@ class NoiseTransport:
         length = (len(data) + TAG_SIZE).to_bytes(LENGTH_SIZE, "big")
         return length + self._sender.encrypt(memoryview(data))
 
-    def _messages(self, data: memoryview, size: int) -> bytearray:
-        """All messages in one buffer, each encrypted straight into its place."""
-        count = -(-size // MAX_PLAINTEXT)
-        out = bytearray(size + count * OVERHEAD)
-        view = memoryview(out)
+    def _fill(self, data: memoryview, size: int, buf: memoryview) -> None:
+        """All messages, each encrypted straight into its place."""
         end = 0
         for start in range(0, size, MAX_PLAINTEXT):
             piece = data[start : start + MAX_PLAINTEXT]
             length = len(piece) + TAG_SIZE
-            out[end : end + LENGTH_SIZE] = length.to_bytes(LENGTH_SIZE, "big")
+            buf[end : end + LENGTH_SIZE] = length.to_bytes(LENGTH_SIZE, "big")
             begin = end + LENGTH_SIZE
             end = begin + length
-            self._sender.encrypt_into(piece, view[begin:end])
-        return out
+            self._sender.encrypt_into(piece, buf[begin:end])
 
-    def _read_messages(self, data: memoryview, plaintexts: list[bytes]) -> None:
-        pos = self._complete(data, plaintexts) if self._buf else 0
+    def _decrypt(
+        self,
+        data: memoryview,
+        buf: memoryview | None,
+        plaintexts: list[bytes | memoryview],
+    ) -> None:
+        receiver = self._receiver
+        room = 0 if buf is None else len(buf)
+        for message in self._cut(data):
+            size = len(message) - TAG_SIZE
+            if buf is None or size > room:
+                plaintext: bytes | memoryview = receiver.decrypt(message)
+            else:
+                plaintext, buf = buf[:size], buf[size:]
+                receiver.decrypt_into(message, plaintext)
+                room -= size
+            if size:
+                plaintexts.append(plaintext)
+
+    def _cut(self, data: memoryview) -> Iterator[memoryview]:
+        """The messages that are whole now; keeps the rest."""
+        pos = 0
+        if self._buf:
+            message, pos = self._complete(data)
+            if message is not None:
+                yield message
         end = len(data)
         while end - pos >= LENGTH_SIZE:
             size = data[pos] << 8 | data[pos + 1]
@@ -113,34 +156,34 @@ class NoiseTransport:
             if size > end - start:
                 break
             pos = start + size
-            self._decrypt(data[start:pos], plaintexts)
-        self._buf += data[pos:]
+            yield data[start:pos]
+        if pos < end:
+            self._buf += data[pos:]
 
-    def _complete(self, data: memoryview, plaintexts: list[bytes]) -> int:
-        """Bring the message in the buffer to its end; returns the bytes used."""
+    def _complete(self, data: memoryview) -> tuple[memoryview | None, int]:
+        """The message in the buffer, if it is whole now, and the bytes used for it."""
         buf = self._buf
         used = max(0, min(LENGTH_SIZE - len(buf), len(data)))
         buf += data[:used]
         if len(buf) < LENGTH_SIZE:
-            return used
+            return None, used
         size = buf[0] << 8 | buf[1]
         _check_size(size)
         rest = data[used : used + size + LENGTH_SIZE - len(buf)]
         buf += rest
-        if len(buf) == size + LENGTH_SIZE:
-            message = bytes(buf)
-            buf.clear()
-            self._decrypt(memoryview(message)[LENGTH_SIZE:], plaintexts)
-        return used + len(rest)
-
-    def _decrypt(self, message: memoryview, plaintexts: list[bytes]) -> None:
-        plaintext = self._receiver.decrypt(message)
-        if plaintext:
-            plaintexts.append(plaintext)
+        used += len(rest)
+        if len(buf) < size + LENGTH_SIZE:
+            return None, used
+        self._buf = bytearray()
+        return memoryview(buf)[LENGTH_SIZE:], used
 
     def _check_alive(self) -> None:
         if self._is_dead:
             raise NoiseError("secure channel is over after an error or its end")
+
+
+def _encrypted_size(size: int) -> int:
+    return size + -(-size // MAX_PLAINTEXT) * OVERHEAD
 
 
 def _check_size(size: int) -> None:
