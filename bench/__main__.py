@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from bench.outside import Programs
-from praxis_fast.benchmarks.command import run_bench
+from praxis_fast.benchmarks.command import check, run_bench
 from praxis_fast.benchmarks.plot import save
-from praxis_fast.benchmarks.process import BenchError
 from praxis_fast.benchmarks.suite import PARTS, SCALES
 from praxis_fast.benchmarks.table import markdown
+from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
     from praxis_fast.benchmarks.report import Report
@@ -46,19 +46,20 @@ def main() -> int:
     parser.add_argument("--plot", metavar="FILE")
     parser.add_argument("--keep", metavar="DIR", type=Path)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        try:
+    try:
+        with ExitStack() as stack:
             report = run_bench(
                 parts=options.parts,
                 scale=options.scale,
                 plot=options.plot,
                 outside=Programs(stack),
             )
-        except BenchError as error:
-            print(error, file=sys.stderr)
-            return 1
-    if options.keep is not None:
-        keep(report, options.keep)
+        if options.keep is not None:
+            keep(report, options.keep)
+        check(report)
+    except PraxisError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -37,6 +37,10 @@ SETTINGS = {
 }
 
 
+# Settings that are not printed.
+SECRETS = ("http.token", "access.jwt.secret")
+
+
 class Commands(click.Group):
     """Says an expected error in one line and leaves with 1."""
 
@@ -380,6 +384,27 @@ def id(**options: Any) -> None:  # noqa: A001  the command's name
     click.echo(PrivateKey.load_or_create(path).peer_id)
 
 
+@main.group()
+def token() -> None:
+    """Make credentials for those who may use the agent."""
+
+
+@token.command()
+@click.option("--name", required=True, metavar="N", help="Who will show it.")
+@click.option(
+    "--role", "roles", required=True, multiple=True, metavar="R", help="What they are."
+)
+@click.option("--days", type=float, metavar="D", help="How long it holds. [for ever]")
+def new(name: str, roles: tuple[str, ...], days: float | None) -> None:
+    """Print a fresh token, and its entry for access.credentials or the access file."""
+    from praxis_fast.agent.new_token import new_token
+
+    secret, entry = new_token(name, roles, days)
+    click.echo(f"token: {secret}")
+    click.echo("# Told this once. The agent needs only this:")
+    click.echo(entry)
+
+
 @main.command()
 @click.option("--parts", metavar="PART", multiple=True, help="Only these.")
 @click.option("--quick", is_flag=True, help="Less of everything.")
@@ -387,10 +412,10 @@ def id(**options: Any) -> None:  # noqa: A001  the command's name
 @click.option("--plot", metavar="FILE", help="Draw into FILE.svg or FILE.png.")
 def bench(parts: tuple[str, ...], quick: bool, as_json: bool, plot: str | None) -> None:
     """Measure the compiled core, links and sockets on this machine."""
-    from praxis_fast.benchmarks.command import run_bench
+    from praxis_fast.benchmarks.command import check, run_bench
 
     scale = "quick" if quick else "normal"
-    run_bench(parts=parts, scale=scale, as_json=as_json, plot=plot)
+    check(run_bench(parts=parts, scale=scale, as_json=as_json, plot=plot))
 
 
 @main.group()
@@ -409,7 +434,7 @@ def check(file: str | None, **options: Any) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     for key, value, place in loaded.lines():
-        shown = "(secret)" if key == "http.token" and value else _shown(value)
+        shown = "(secret)" if key in SECRETS and value else _shown(value)
         click.echo(f"{key} = {shown}  # {place}")
 
 
@@ -424,7 +449,10 @@ def schema() -> None:
 def _shown(value: object) -> str:
     import json
 
-    return json.dumps(value, ensure_ascii=False)
+    import msgspec
+
+    plain = msgspec.to_builtins(value, order="sorted")
+    return json.dumps(plain, ensure_ascii=False)
 
 
 def _client(url: str, token: str | None, timeout: float = 60) -> Client:

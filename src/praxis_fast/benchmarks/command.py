@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.benchmarks.rows import Table
 
-__all__ = ["measure", "run_bench", "show"]
+__all__ = ["check", "measure", "run_bench", "show"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,7 @@ def run_bench(
     plot: str | None = None,
     outside: Outside | None = None,
 ) -> Report:
-    """Measure, print tables or JSON on stdout, and draw.
-
-    BenchError at the end when a part of it failed.
-    """
+    """Measure, print tables or JSON on stdout, draw; the report says what failed."""
     target = None if plot is None else Path(plot)
     if target is not None:
         check_target(target)
@@ -88,9 +85,13 @@ def run_bench(
     if target is not None:
         save(report.tables, target)
         click.echo(f"plot written to {target}", err=True)
+    return report
+
+
+def check(report: Report) -> None:
+    """BenchError when some of it failed."""
     if report.failed:
         raise BenchError("\n".join(["some benches failed:", *report.failed]))
-    return report
 
 
 def show(table: Table) -> None:

@@ -137,24 +137,25 @@ def _card(rng: random.Random, number: int) -> dict[str, Any]:
     }
 
 
-def _line(rng: random.Random) -> str:
-    return f'{_sentence(rng, 14)} "{rng.choice(WORDS)}"'
+def _page(rng: random.Random) -> str:
+    lines = (f'{_sentence(rng, 14)} "{rng.choice(WORDS)}"' for _ in range(40))
+    return "\n".join(lines)
 
 
-def _tool_result(rng: random.Random, number: int) -> dict[str, Any]:
+def _tool_result(rng: random.Random, number: int, pages: int = 124) -> dict[str, Any]:
     """A tool's answer of 0.5 MB: pages of text with quotes and line ends in them."""
-    pages = [
-        "\n".join(
-            _sentence(rng, 14) + ' "' + rng.choice(WORDS) + '"' for _ in range(40)
-        )
-        for _ in range(124)
-    ]
+    told = [{"type": "text", "text": _page(rng)} for _ in range(pages)]
     return {
         "id": _id(rng),
-        "result": {"content": [{"type": "text", "text": page} for page in pages]},
+        "result": {"content": told},
         "error": None,
         "timestamp": 1_795_000_000 + number,
     }
+
+
+def _value(rng: random.Random, number: int) -> dict[str, Any]:
+    """The same with 882 KB, close to the largest text that is taken by default."""
+    return _tool_result(rng, number, 218)
 
 
 def _rpc(rng: random.Random, number: int) -> dict[str, Any]:
@@ -181,4 +182,5 @@ CORPORA: Final[dict[str, Callable[[random.Random, int], Any]]] = {
     "cards": _card,
     "tool_results": _tool_result,
     "rpc": _rpc,
+    "value": _value,
 }

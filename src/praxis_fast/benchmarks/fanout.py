@@ -1,7 +1,6 @@
 """Fan-out inside the process: frames to subscribers, before any socket sees them.
 
-Figures to reach and how they were set: performance.md, section 5. The frame has the
-355 bytes of a small event; what sockets cost is measured elsewhere.
+The frame has the 355 bytes of a small event; what sockets cost is measured elsewhere.
 """
 
 from __future__ import annotations

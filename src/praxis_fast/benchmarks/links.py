@@ -1,8 +1,8 @@
 """Whole links: TCP, Noise, yamux and identify between two processes on loopback.
 
-Figures to reach and how they were set: performance.md, section 3. Each pair of peers
-is two processes; all pairs are measured in turn. All limits are on, as they are by
-default: the control frames of a round and the idle links and streams keep within them.
+Each pair of peers is two processes; all pairs are measured in turn. All limits are on,
+as they are by default: the control frames of a round and the idle links and streams
+keep within them.
 """
 
 from __future__ import annotations

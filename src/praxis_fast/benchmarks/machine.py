@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from praxis_fast import __version__, core
 
-__all__ = ["machine", "machine_line"]
+__all__ = ["machine", "machine_line", "told_line"]
 
 PACKAGES: Final = (
     "orjson",
@@ -23,6 +23,7 @@ PACKAGES: Final = (
     "pysimdjson",
     "aiohttp",
     "picows",
+    "socketify",
 )
 
 
@@ -42,7 +43,11 @@ def machine() -> dict[str, Any]:
 
 def machine_line() -> str:
     """The same in one line."""
-    found = machine()
+    return told_line(machine())
+
+
+def told_line(found: dict[str, Any]) -> str:
+    """What `machine` told, here or elsewhere, in one line."""
     kernel = f", kernel {found['kernel']}" if found["kernel"] else ""
     return (
         f"praxis-fast {found['praxis_fast']}, backend {found['backend']}{kernel}; "

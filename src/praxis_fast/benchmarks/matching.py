@@ -1,9 +1,9 @@
 """Event matching: what it costs to find who wants an event, and to come and go.
 
-Figures to reach and how they were set: performance.md, section 4. Of ten filters one
-asks for a tag, one for a task, two for globs and six for ten types each; nearly all are
-different. "Nothing remembered" has a subscriber to everything come and go before each
-run, off the clock: every answer is then found anew, for types seen before.
+Of ten filters one asks for a tag, one for a task, two for globs and six for ten types
+each; nearly all are different. "Nothing remembered" has a subscriber to everything come
+and go before each run, off the clock: every answer is then found anew, for types seen
+before.
 """
 
 from __future__ import annotations

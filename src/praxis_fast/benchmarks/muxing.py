@@ -1,9 +1,8 @@
 """The yamux session: what a frame costs on its way in and out.
 
-Figures to reach and how they were set: performance.md, section 2. Inbound, messages of
-at most 65,519 bytes are full of frames, as one Noise message decrypts to. Each is
-copied just before its turn, so that it lies as near as what was just decrypted; that
-and giving the credit back are not on the clock.
+Inbound, messages of at most 65,519 bytes are full of frames, as one Noise message
+decrypts to. Each is copied just before its turn, so that it lies as near as what was
+just decrypted; that and giving the credit back are not on the clock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The whole receive path of a link, without the socket: bytes in, JSON out.
 
-Figures to reach and how they were set: performance.md, section 1. Small events, each a
-yamux frame, are decrypted, demultiplexed, split and decoded. Encrypting them anew for
-each pass is off the clock, and so are read credits.
+Small events, each a yamux frame, are decrypted, demultiplexed, split and decoded.
+Encrypting them anew for each pass is off the clock, and so are read credits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Fan-out to real sockets: a server in one process, its WebSocket clients in another.
 
-Figures to reach and how they were set: performance.md, section 5. What counts is the
-CPU time of the server for each message delivered. The next burst is published when the
-clients have read the last one, so nothing piles up.
+What counts is the CPU time of the server for each message delivered. The next burst is
+published when the clients have read the last one, so nothing piles up.
 """
 
 from __future__ import annotations

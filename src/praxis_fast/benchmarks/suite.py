@@ -15,6 +15,7 @@ from praxis_fast.benchmarks import (
     receiving,
     sockets,
     splitting,
+    starting,
 )
 from praxis_fast.errors import UsageError
 
@@ -132,6 +133,7 @@ def _splitting(scale: Scale, outside: Outside) -> Iterator[Job]:
             splitting.measure,
             name,
             count=max(1, round(size * scale.texts)),
+            chunk=splitting.PACKET if size == 1 else splitting.CHUNK,
             rounds=scale.rounds,
             outside=outside.splitting,
         )
@@ -250,6 +252,11 @@ def _noting(measure: Callable[..., Sequence[Table]], notes: Notes) -> Sequence[T
     return measure(notes=notes)
 
 
+def _starting(scale: Scale, outside: Outside) -> Iterator[Job]:
+    measure = partial(starting.measure, rounds=scale.heavy_rounds)
+    yield Job("starting", "command line and agent", lambda _: measure())
+
+
 PARTS: Final[dict[str, Callable[[Scale, Outside], Iterator[Job]]]] = {
     "splitting": _splitting,
     "muxing": _muxing,
@@ -258,4 +265,5 @@ PARTS: Final[dict[str, Callable[[Scale, Outside], Iterator[Job]]]] = {
     "fanout": _fanout,
     "links": _links,
     "sockets": _sockets,
+    "starting": _starting,
 }
