@@ -269,6 +269,8 @@ cdef class Log:
     cdef int64_t keep_bytes
     cdef bint is_dirty
     cdef bint is_stale
+    # Nobody is left, and it is found no more.
+    cdef bint is_dropped
     # Subscribers with a queue of their own.
     cdef dict detached
     cdef list subs
@@ -468,17 +470,21 @@ cdef class Subscriber:
 
     cdef int keep_gaps(self) except -1:
         """Set the gaps of the queue aside; the frames stay."""
+        cdef list cut = []
         cdef Queue queue = self.queue
         cdef Node node, newer
         if queue is None:
-            return self.keep_loss(self.end_floating())
+            return 0 if self.log is None else self.keep_loss(self.end_floating())
+        # Noting a gap may run the collector: the queue is in order by then.
         node = queue.oldest
         while node is not None:
             newer = node.newer
             if node.frame is None:
                 queue.cut(node)
-                self.keep_gap(node.from_seq, node.to_seq, node.dropped)
+                cut.append(node)
             node = newer
+        for node in cut:
+            self.keep_gap(node.from_seq, node.to_seq, node.dropped)
         return 0
 
     cdef int keep_loss(self, Loss loss) except -1:
@@ -524,9 +530,14 @@ cdef class Subscriber:
 
     cdef list drop_all(self):
         """Be level with the log without anything that waits: as gaps, oldest first."""
-        cdef list lost = [] if self.gaps is None else self.gaps
+        cdef list lost = []
         cdef Queue queue
         cdef Node node
+        if self.log is None:
+            # The collector has run, and somebody unsubscribed.
+            return lost
+        if self.gaps is not None:
+            lost.extend(self.gaps)
         self.gaps = None
         if self.queue is None:
             self.detach()
@@ -543,10 +554,11 @@ cdef class Subscriber:
 
     cdef bytes take_queue(self):
         """What waits in the queue, joined; its gaps are set aside."""
-        cdef list frames = []
+        cdef list frames
         cdef Queue queue = self.queue
         cdef Node node = queue.oldest
         self.attach()
+        frames = []
         while node is not None:
             if node.frame is None:
                 self.keep_gap(node.from_seq, node.to_seq, node.dropped)
@@ -557,6 +569,13 @@ cdef class Subscriber:
         if len(frames) == 1:
             return <bytes> frames[0]
         return b"".join(frames)
+
+
+cdef Subscriber make_subscriber(key, int64_t last_seq):
+    cdef Subscriber sub = Subscriber.__new__(Subscriber)
+    sub.key = key
+    sub.last_seq = last_seq
+    return sub
 
 
 cdef uint64_t owners = 0
@@ -643,46 +662,64 @@ cdef class Fanout:
         A key that is subscribed already moves to the new group, bounds and policy;
         what waits for it still comes, and comes first.
         """
+        cdef int64_t byte_bound, event_bound
+        cdef int order
         cdef Subscriber sub
+        cdef Log log, left
         check_bound("max_bytes", max_bytes)
         check_bound("max_events", max_events)
         if policy not in POLICIES:
             known = ", ".join(POLICIES)
             raise UsageError(f"policy {policy!r} is not one of {known}")
+        byte_bound = min(max_bytes, MAX_BOUND)
+        event_bound = min(max_events, MAX_BOUND)
+        order = POLICIES.index(policy)
         hash(group)
         found = self.subs.get(key)
-        if found is None:
-            sub = Subscriber.__new__(Subscriber)
-            sub.key = key
-            sub.last_seq = self.last_seq
-            self.subs[key] = sub
-        else:
-            sub = <Subscriber> found
-            if sub.queue is not None:
-                sub.queue.topics = None
-            elif sub.is_waiting():
-                sub.detach()
-            self.leave(sub)
-        sub.max_bytes = min(max_bytes, MAX_BOUND)
-        sub.max_events = min(max_events, MAX_BOUND)
-        sub.policy = POLICIES.index(policy)
-        self.enter(sub, group)
+        sub = make_subscriber(key, self.last_seq) if found is None else <Subscriber> found
+        log = self.log_of(group)
+        # Keys, groups and the collector may run any code, up to here and from `adopt`
+        # on; between these all is done at once.
+        is_new = sub.log is None
+        if sub.queue is not None:
+            sub.queue.topics = None
+        elif not is_new and sub.is_waiting():
+            sub.detach()
+        left = self.leave(sub)
+        sub.max_bytes = byte_bound
+        sub.max_events = event_bound
+        sub.policy = order
+        self.enter(sub, log)
+        if is_new:
+            self.adopt(sub)
+        if left is not None:
+            self.drop_log(left)
+
+    cdef int adopt(self, Subscriber sub) except -1:
+        """Know a new subscriber by its key, unless somebody was quicker."""
+        cdef bint is_known = False
+        try:
+            is_known = self.subs.setdefault(sub.key, sub) is sub
+        finally:
+            if not is_known:
+                self.forget(sub)
+        return 0
 
     def unsubscribe(self, key):
         """Forget the subscriber and all that waits; an unknown key is ignored."""
-        cdef Subscriber sub
         found = self.subs.pop(key, None)
         if found is not None:
-            sub = <Subscriber> found
-            self.gapped.pop(sub, None)
-            sub.is_ready = False
-            sub.queue = None
-            self.leave(sub)
+            self.forget(<Subscriber> found)
 
-    cdef int enter(self, Subscriber sub, group) except -1:
-        cdef Log log = self.find_log(group)
-        if log is None:
-            log = self.make_log(group)
+    cdef int forget(self, Subscriber sub) except -1:
+        cdef Log left
+        self.gapped.pop(sub, None)
+        sub.is_ready = False
+        sub.queue = None
+        left = self.leave(sub)
+        return 0 if left is None else self.drop_log(left)
+
+    cdef int enter(self, Subscriber sub, Log log) except -1:
         sub.log = log
         sub.index = len(log.subs)
         log.subs.append(sub)
@@ -695,11 +732,17 @@ cdef class Fanout:
             self.make_ready(sub)
         return 0
 
-    cdef int leave(self, Subscriber sub) except -1:
-        """Take the subscriber out of its log, whatever round is on."""
+    cdef Log leave(self, Subscriber sub):
+        """Take the subscriber out of its log, whatever round is on.
+
+        Returns the log for `drop_log` when nobody is left in it.
+        """
         cdef Log log = sub.log
         cdef Py_ssize_t index = sub.index
-        cdef Py_ssize_t last = len(log.subs) - 1
+        cdef Py_ssize_t last
+        if log is None:
+            return None
+        last = len(log.subs) - 1
         sub.log = None
         if index < log.turn:
             log.turn -= 1
@@ -708,12 +751,13 @@ cdef class Fanout:
         log.put(index, <Subscriber> log.subs[last])
         log.subs.pop()
         log.detached.pop(sub, None)
-        if last:
-            if sub.cursor < log.end:
-                self.make_stale(log)
-        else:
-            self.drop_log(log)
-        return 0
+        if not last:
+            log.joined.clear()
+            log.trim_to(log.end)
+            return log
+        if sub.cursor < log.end:
+            self.make_stale(log)
+        return None
 
     cdef Log find_log(self, group):
         if type(group) is Group:
@@ -722,23 +766,32 @@ cdef class Fanout:
                 return <Log> found
         return self.logs.get(group)
 
-    cdef Log make_log(self, group):
-        cdef Log log = Log()
-        log.group = group
-        log.owner = self.owner
-        self.logs[group] = log
-        if type(group) is Group and (<Group> group).log is None:
-            (<Group> group).log = log
+    cdef Log log_of(self, group):
+        """The log of a group, made when there is none; looking for it runs any code."""
+        cdef Log log = self.find_log(group)
+        while log is None or log.is_dropped:
+            log = Log()
+            log.group = group
+            log.owner = self.owner
+            log = <Log> self.logs.setdefault(group, log)
+            if type(group) is Group and (<Group> group).log is None:
+                (<Group> group).log = log
         return log
 
     cdef int drop_log(self, Log log) except -1:
+        """Forget a log that nobody is left in, or came to while it was looked up."""
         cdef object group = log.group
-        log.group = None
-        self.logs.pop(group, None)
+        if log.subs:
+            return 0
         if type(group) is Group and (<Group> group).log is log:
             (<Group> group).log = None
-        log.joined.clear()
-        return log.trim_to(log.end)
+        taken = self.logs.pop(group, None)
+        if taken is not None and (<Log> taken).subs:
+            self.logs[group] = taken
+            return 0
+        log.is_dropped = True
+        log.group = None
+        return 0
 
     cdef int make_ready(self, Subscriber sub) except -1:
         """Serve it on its own when it has to be and can be."""
@@ -822,15 +875,14 @@ cdef class Fanout:
         return queue.drop_oldest(sub.max_bytes, sub.max_events)
 
     cdef int check_bounds(self, Log log) except -1:
-        """Look at every attached subscriber, and set the alarms anew."""
-        cdef Py_ssize_t i = len(log.subs)
+        """Look at every attached subscriber, and set the alarms anew.
+
+        What may run any code comes after: then alarms and cursors are in order again.
+        """
+        cdef list over = []
         cdef Subscriber sub
         log.alarm_position = log.alarm_bytes = NO_ALARM
-        while i > 0:
-            i -= 1
-            if i >= len(log.subs):
-                continue
-            sub = <Subscriber> log.subs[i]
+        for sub in log.subs:
             if sub.queue is not None or sub.is_floating:
                 continue
             if (
@@ -838,22 +890,29 @@ cdef class Fanout:
                 or log.end_bytes - sub.cursor_bytes > sub.max_bytes
             ):
                 self.give_way(sub)
+                if sub.policy != DROP_OLDEST:
+                    over.append(sub)
             else:
                 log.lower_alarms(sub)
+        for sub in over:
+            if sub.log is not log:
+                continue
+            if sub.policy == DISCONNECT:
+                self.expel(sub)
+            elif sub.queue is not None:
+                self.relieve(sub)
         return 0
 
     cdef int give_way(self, Subscriber sub) except -1:
-        """An attached subscriber has gone over its bounds."""
-        if sub.policy == DISCONNECT:
-            return self.expel(sub)
-        if sub.policy == DROP_OLDEST:
+        """An attached subscriber has gone over its bounds: the log may be trimmed."""
+        if sub.policy == COALESCE:
+            sub.detach()
+            sub.log.detached[sub] = None
+            self.make_ready(sub)
+        else:
             sub.lost_seq = sub.log.frame_at(sub.cursor).seq
             sub.is_floating = True
-            return 0
-        sub.detach()
-        sub.log.detached[sub] = None
-        self.make_ready(sub)
-        return self.relieve(sub)
+        return 0
 
     cdef int expel(self, Subscriber sub) except -1:
         self.gone.append((sub.key, sub.last_seq))
@@ -894,14 +953,18 @@ cdef class Fanout:
         Nobody else is looked at. Its gaps and `written` are as after `flush`.
         """
         cdef Subscriber sub
+        cdef Log log
+        cdef bytes data
         found = self.subs.get(key)
         if found is None:
             return None
         sub = <Subscriber> found
         if sub.unwritten or not sub.is_waiting():
             return None
-        self.make_stale(sub.log)
-        return self.serve(sub)
+        log = sub.log
+        data = self.serve(sub)
+        self.make_stale(log)
+        return data
 
     def drop(self, key):
         """Take away what waits for one subscriber and was not handed out.
@@ -912,13 +975,15 @@ cdef class Fanout:
         cdef Subscriber sub
         cdef int64_t from_seq, to_seq = 0, dropped = 0
         cdef list lost
+        cdef Log log
         found = self.subs.get(key)
         if found is None:
             return None
         sub = <Subscriber> found
+        log = sub.log
         lost = sub.drop_all()
         self.gapped.pop(sub, None)
-        self.make_stale(sub.log)
+        self.make_stale(log)
         if not lost:
             return None
         from_seq = lost[0][0]
@@ -929,9 +994,10 @@ cdef class Fanout:
 
     cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:
         # Out of reach of whatever the collector may run in between.
-        cdef list ready = self.ready
+        cdef list ready = self.ready, rest
         cdef Py_ssize_t i = 0
         cdef Subscriber sub
+        cdef Log log
         self.ready = []
         try:
             while i < len(ready) and len(handed) < limit:
@@ -940,14 +1006,18 @@ cdef class Fanout:
                 if sub.is_ready:
                     sub.is_ready = False
                     if not sub.unwritten and sub.is_waiting():
-                        self.make_stale(sub.log)
+                        log = sub.log
                         handed.append((sub.key, self.serve(sub)))
+                        self.make_stale(log)
         finally:
-            self.ready = ready[i:] + self.ready
+            # Not by adding lists: that runs the collector after it has measured both.
+            rest = ready[i:]
+            rest.extend(self.ready)
+            self.ready = rest
         return 0
 
     cdef int serve_logs(self, list handed, Py_ssize_t limit) except -1:
-        cdef list dirty = self.dirty
+        cdef list dirty = self.dirty, rest
         cdef Py_ssize_t i = 0
         cdef Log log
         self.dirty = []
@@ -962,7 +1032,9 @@ cdef class Fanout:
                 if log.is_dirty:
                     self.dirty.append(log)
         finally:
-            self.dirty = dirty[i:] + self.dirty
+            rest = dirty[i:]
+            rest.extend(self.dirty)
+            self.dirty = rest
         return 0
 
     cdef bint serve_round(self, Log log, list handed, Py_ssize_t limit) except -1:
@@ -985,7 +1057,7 @@ cdef class Fanout:
         sub.is_ready = False
         data = sub.take_log() if sub.queue is None else sub.take_queue()
         sub.unwritten = PyBytes_GET_SIZE(data)
-        if sub.gaps is not None:
+        if sub.gaps is not None and sub.log is not None:
             self.gapped[sub] = None
         return data
 

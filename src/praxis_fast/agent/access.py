@@ -64,8 +64,8 @@ class JWTConfig:
         tuple[Algorithm, ...], Meta(description="signatures let in")
     ] = DEFAULT_ALGORITHMS
     secret: Annotated[
-        str | None,
-        Meta(min_length=32, description="for HS256 alone; secret, not printed"),
+        Annotated[str, Meta(min_length=32)] | None,
+        Meta(description="for HS256 alone; secret, not printed"),
     ] = field(default=None, repr=False)
     leeway: Annotated[
         float, Meta(ge=0, le=300, description="s that clocks may differ")

@@ -36,6 +36,7 @@ from praxis_fast.wire.peer_id import PeerID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from praxis_fast.api.access import Access
     from praxis_fast.api.server import HTTPServer
     from praxis_fast.wire.card import Card
     from praxis_fast.wire.multiaddr import Multiaddr
@@ -60,6 +61,7 @@ class Agent:
     ) -> None:
         self.config = config or AgentConfig()
         self._clock = clock
+        self._wall_clock = wall_clock
         limits, p2p = self.config.limits, self.config.p2p
         masking = self.config.masking
         allowed = frozenset(PeerID.parse(text) for text in p2p.allow)
@@ -70,7 +72,7 @@ class Agent:
             wall_clock=wall_clock,
             redactor=Redactor(masking.names, masking.patterns),
         )
-        if self.config.events.debug:
+        if self.config.events.debug or self.config.logging.level == "debug":
             self.bus.add_sink(log_event)
         self.tools = ToolBox(tuple(tools), limits=limits.tools, clock=clock)
         self.host = Host(_key(self.config), listen=_listen(self.config), limits=limits)
@@ -84,6 +86,7 @@ class Agent:
         )
         self.peers = Peers(self.bus, self.discovery.snapshot)
         self.http: HTTPServer | None = None
+        self.access: Access | None = None
         self._faults = Faults(self.bus)
         self.delivery = Delivery(
             self.config, self.bus, self._faults, clock=clock, wall_clock=wall_clock
@@ -147,6 +150,11 @@ class Agent:
         """
         return await self._calls.call(name, arguments, peer=peer, timeout=timeout)
 
+    async def reload_access(self) -> None:
+        """Read the access file and the keys of web tokens again, as SIGHUP does."""
+        if self.access is not None:
+            await self.access.refresh(is_forced=True)
+
     async def connect(self, addr: str | Multiaddr) -> PeerID:
         """Connect to a peer by its address; DialError when it cannot be reached."""
         return await self.host.connect(addr)
@@ -186,9 +194,12 @@ class Agent:
             folder = DataDir(self.config.data_path)
             folder.open()
             parts.callback(folder.close)
+        access = self.access = self._make_access()
         # Early, so that it is closed late: what the others say at their end is kept.
         parts.push_async_callback(self.delivery.close)
-        await self.delivery.start()
+        await self.delivery.start(judge=None if access is None else access.visible)
+        if access is not None:
+            access.on_change.append(self.delivery.rejudge)
         self.host.handle(CARD_PROTOCOL, self._introductions.protocol.handle)
         self.host.handle(TOOL_PROTOCOL, self._calls.protocol.handle)
         self.discovery.add_observer(self.peers)
@@ -211,11 +222,28 @@ class Agent:
         name, clock = self.config.name, self._clock
         await tell_performance(name, self.bus, self.peers, interval, clock)
 
-    async def _start_http(self, parts: AsyncExitStack) -> None:
+    def _make_access(self) -> Access | None:
         http = self.config.http
         if not http.enabled:
+            return None
+        # Imported here, as the server below: an agent without HTTP need not load it.
+        from praxis_fast.api.access import Access
+
+        return Access(
+            host=http.host,
+            hosts=http.allowed_hosts,
+            origins=http.allowed_origins,
+            token=http.token,
+            config=self.config.access,
+            limits=self.config.limits.http,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+        )
+
+    async def _start_http(self, parts: AsyncExitStack) -> None:
+        http = self.config.http
+        if self.access is None:
             return
-        # Imported here: an agent without HTTP need not load a server.
         from praxis_fast.api.server import HTTPServer
 
         server = HTTPServer(
@@ -223,10 +251,8 @@ class Agent:
             http.host,
             http.port,
             self.config.limits,
-            token=http.token,
             insecure_http=http.insecure,
-            allowed_hosts=http.allowed_hosts,
-            allowed_origins=http.allowed_origins,
+            access=self.access,
             min_priority=Priority.parse(self.config.events.filter_level),
             journal=self.delivery.journal,
         )

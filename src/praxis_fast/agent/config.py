@@ -15,11 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from praxis_fast.agent import settings
+from praxis_fast.agent.access import AccessConfig
 from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
 from praxis_fast.errors import AddressError, ConfigError, UsageError
 from praxis_fast.events.address_gate import DEFAULT_PORTS
+from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
+from praxis_fast.events.roles import Roles
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
 from praxis_fast.wire.peer_id import PeerID
@@ -219,6 +222,7 @@ class Sections:
     events: EventsConfig = field(default_factory=EventsConfig)
     webhooks: WebhooksConfig = field(default_factory=WebhooksConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     limits: Limits = field(default_factory=Limits)
     tools: Annotated[
         tuple[str, ...], Meta(description="module or module:function, offered as tools")
@@ -395,10 +399,27 @@ def _faults(config: AgentConfig) -> Iterator[tuple[str, str]]:
                 parse(text)
             except AddressError as error:
                 yield key, f"{error}, value {settings.shown(text)}"
+    yield from _access_faults(config.access)
     try:
         Redactor(patterns=config.masking.patterns)
     except UsageError as error:
         yield "masking.patterns", str(error)
+
+
+def _access_faults(access: AccessConfig) -> Iterator[tuple[str, str]]:
+    if access.file is not None:
+        # It may name what the rules here mean; both are looked at when it is read.
+        return
+    try:
+        EventPolicy(
+            roles=Roles(access.roles),
+            rules=access.rules,
+            segments=access.segments,
+            levels=access.levels,
+            clearances=access.clearances,
+        )
+    except UsageError as error:
+        yield "access", str(error)
 
 
 def _names_a_folder(name: str) -> bool:
@@ -434,6 +455,7 @@ def schema_text() -> str:
 __all__ = [
     "KEYS",
     "LATER_SECTIONS",
+    "AccessConfig",
     "AgentConfig",
     "AuditConfig",
     "EventsConfig",

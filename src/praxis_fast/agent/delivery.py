@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from praxis_fast.events.audit import AuditLog
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.journal_file import JournalFile
-    from praxis_fast.events.outbox import Outbox
+    from praxis_fast.events.outbox import Judge, Outbox
 
 _DAY = 86400.0
 
@@ -45,8 +45,11 @@ class Delivery:
         self._wall_clock = wall_clock
         self._running = AsyncExitStack()
 
-    async def start(self) -> None:
-        """Open what is configured; ConfigError or StoreError when it cannot be."""
+    async def start(self, judge: Judge | None = None) -> None:
+        """Open what is configured; ConfigError or StoreError when it cannot be.
+
+        `judge` says what the owners of webhooks may see.
+        """
         async with AsyncExitStack() as parts:
             # First, so that numbers of events go on before anything is published.
             if self._config.events.journal.enabled:
@@ -54,8 +57,13 @@ class Delivery:
             if self._config.audit.enabled:
                 await self._start_audit(parts)
             if self._config.webhooks.enabled:
-                await self._start_outbox(parts)
+                await self._start_outbox(parts, judge)
             self._running = parts.pop_all()
+
+    def rejudge(self) -> None:
+        """See anew what owners of webhooks may see."""
+        if self.outbox is not None:
+            self.outbox.rejudge()
 
     async def close(self) -> None:
         """Write what waits and close; may be called twice."""
@@ -96,7 +104,7 @@ class Delivery:
         parts.callback(self._bus.add_sink(audit.sink).close)
         self.audit = audit
 
-    async def _start_outbox(self, parts: AsyncExitStack) -> None:
+    async def _start_outbox(self, parts: AsyncExitStack, judge: Judge | None) -> None:
         from praxis_fast.events.address_gate import AddressGate
         from praxis_fast.events.outbox import Outbox
         from praxis_fast.events.webhooks import WebhookClient
@@ -111,6 +119,7 @@ class Delivery:
             clock=self._clock,
             wall_clock=self._wall_clock,
             report=self._report,
+            judge=judge,
         )
         parts.push_async_callback(outbox.close)
         try:

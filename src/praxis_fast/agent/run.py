@@ -48,6 +48,7 @@ async def _serve(loaded: Loaded, tools: Any, *, ready_json: bool) -> None:
     stopping = asyncio.Event()
     _watch_signals(stopping)
     agent = Agent(loaded.config, tools)
+    _watch_reload(agent)
     stopped = asyncio.create_task(stopping.wait())
     starting = asyncio.create_task(agent.start())
     await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +64,18 @@ async def _serve(loaded: Loaded, tools: Any, *, ready_json: bool) -> None:
     finally:
         stopped.cancel()
         await _drain(agent)
+
+
+def _watch_reload(agent: Agent) -> None:
+    """SIGHUP reads the access file again; without it that is done on change."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def on_signal() -> None:
+        task = asyncio.create_task(agent.reload_access())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_signal)
 
 
 def _watch_signals(stopping: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from praxis_fast.agent.access import AccessConfig, AccessFile
-from praxis_fast.api.credentials import MAX_SHOWN, shown_in
+from praxis_fast.api.credentials import MAX_SHOWN, TOKEN, shown_in
 from praxis_fast.api.failed_logins import FailedLogins
 from praxis_fast.api.hosts import Hosts, header_values, split_host
 from praxis_fast.api.rights import RIGHTS, needed
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from praxis_fast.api.credentials import Shown
+    from praxis_fast.events.filter import EventFilter
     from praxis_fast.events.policy import EventPolicy
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,8 @@ class Access:
         """Hears of every refusal that concerns credentials."""
         self.on_fault: Callable[[str], None] | None = None
         """Hears why a changed file changes nothing."""
+        self.on_change: list[Callable[[], None]] = []
+        """Called when who may do what has changed."""
         self.denied = {401: 0, 403: 0, 429: 0}
         """How many requests were refused for their credentials, by status."""
 
@@ -192,13 +195,27 @@ class Access:
         ):
             return None
         kind = principal.credential.partition(":")[0]
-        if kind in ("key", "token"):
-            found = self._standing.credentials.current(principal.credential)
-            return found and self._placed(found, principal.address)
         if kind == "jwt" and self._web_tokens is not None:
             is_signed = self._web_tokens.is_current(principal.credential)
             return principal if is_signed else None
-        return principal
+        return self._lasting(principal)
+
+    def visible(self, owner: Principal, wanted: EventFilter) -> EventFilter | None:
+        """What somebody may see now of what is wanted by something they left here.
+
+        None when they are gone. A web token may end, and its key; what was set up with
+        it stays until its `sub` or `jti` is revoked.
+        """
+        now = None if self._standing.revokes(owner) else self._lasting(owner)
+        return None if now is None else self.policy.filter(now, wanted)
+
+    def _lasting(self, principal: Principal) -> Principal | None:
+        if principal.credential.partition(":")[0] not in ("key", TOKEN):
+            return principal
+        found = self._standing.credentials.current(principal.credential)
+        if found is None or found.is_expired(self._wall_clock()):
+            return None
+        return self._placed(found, principal.address)
 
     # what changes
 
@@ -223,6 +240,9 @@ class Access:
             is_changed = True
         if self._file is not None and (is_forced or self._file.has_changed):
             is_changed |= await self._read_again(self._file)
+        if is_changed:
+            for listener in tuple(self.on_change):
+                listener()
         return is_changed
 
     async def _read_again(self, file: AccessFileReader) -> bool:
@@ -314,7 +334,7 @@ class Access:
             kind = shown.kind
             if found is None and shown.is_jwt and self._web_tokens is not None:
                 kind = "jwt"
-                found = self._web_tokens.check(shown.text, self.policy.roles)
+                found = self._web_tokens.check(shown.data, self.policy.roles)
                 if self._standing.revokes(found):
                     found = None
             if found is not None and not found.is_expired(self._wall_clock()):

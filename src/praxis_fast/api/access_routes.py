@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from praxis_fast.api.access import Access
-    from praxis_fast.api.gateway import EventGateway
 
 
-def access_routes(access: Access, gateway: EventGateway | None) -> list[Route]:
+def access_routes(access: Access) -> list[Route]:
     """Every route with its method."""
 
     async def tell(request: Request) -> JSONResponse:
@@ -31,10 +30,7 @@ def access_routes(access: Access, gateway: EventGateway | None) -> list[Route]:
         )
 
     async def reload(request: Request) -> JSONResponse:
-        is_changed = await access.refresh(is_forced=True)
-        if gateway is not None:
-            gateway.rejudge()
-        return JSONResponse({"reloaded": is_changed})
+        return JSONResponse({"reloaded": await access.refresh(is_forced=True)})
 
     return [
         Route("/access", tell, methods=["GET"]),

@@ -88,10 +88,10 @@ def make_app(
     gateway: EventGateway | None = None,
 ) -> ASGIApp:
     """The HTTP surface of an agent; its event streams are those of the gateway."""
-    routes = AgentRoutes(agent, limits or Limits()).routes()
     access = access or Access()
+    routes = AgentRoutes(agent, limits or Limits(), access).routes()
     routes += delivery_routes(agent, limits or Limits(), access)
-    routes += access_routes(access, gateway)
+    routes += access_routes(access)
     routes += [Route(path, upgrade_required, methods=["GET"]) for path in STREAM_PATHS]
     if gateway is not None:
         routes += [Route(path, gateway.streams, methods=["GET"]) for path in PATHS]

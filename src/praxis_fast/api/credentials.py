@@ -28,22 +28,17 @@ class Shown:
 
     kind: str
     """bearer or api_key."""
-    text: str = field(repr=False)
+    data: bytes = field(repr=False)
 
     @property
     def digest(self) -> bytes:
-        """What it is compared by."""
-        return digest_of(self.text)
+        """What it is compared by: as good as itself, and of no use to a reader."""
+        return sha256(self.data).digest()
 
     @property
     def is_jwt(self) -> bool:
         """Whether it has the form of a JSON Web Token."""
-        return self.text.startswith("eyJ") and self.text.count(".") == 2
-
-
-def digest_of(text: str) -> bytes:
-    """SHA-256 of a token: as good as the token itself, and of no use to a reader."""
-    return sha256(text.encode("utf-8", "surrogateescape")).digest()
+        return self.data.startswith(b"eyJ") and self.data.count(b".") == 2
 
 
 def shown_in(headers: Sequence[tuple[bytes, bytes]], query: bytes = b"") -> list[Shown]:
@@ -53,14 +48,13 @@ def shown_in(headers: Sequence[tuple[bytes, bytes]], query: bytes = b"") -> list
     """
     found: list[Shown] = []
     for name, value in headers:
-        text = value.decode("latin-1")
-        if name == b"authorization" and text[:7].lower() == "bearer ":
-            found.append(Shown("bearer", text[7:].strip()))
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            found.append(Shown("bearer", value[7:].strip()))
         elif name == b"x-api-key":
-            found.append(Shown("api_key", text.strip()))
+            found.append(Shown("api_key", value.strip()))
     if b"token=" in query:
         given = parse_qs(query.decode("latin-1")).get("token", ())
-        found += [Shown("bearer", text) for text in given]
+        found += [Shown("bearer", text.encode()) for text in given]
     return found
 
 
@@ -79,7 +73,7 @@ class Credentials:
                 principal = _principal(credential)
                 self._known[bytes.fromhex(credential.hash)] = principal
         if token is not None:
-            self._known[digest_of(token)] = Principal(
+            self._known[Shown("bearer", token.encode()).digest] = Principal(
                 name=TOKEN, roles=frozenset({ADMIN}), credential=TOKEN
             )
         self._named = {known.credential: known for known in self._known.values()}

@@ -132,6 +132,7 @@ class EventGateway:
         )
         self._policy = access.policy
         self._refreshing: asyncio.Task[None] | None = None
+        access.on_change.append(self.rejudge)
         access.on_denied = access.on_denied or Denials(bus, self.loop.time)
         access.on_fault = access.on_fault or self._tell_fault
         self.streams = EventStreams(self, sse)
@@ -348,8 +349,7 @@ class EventGateway:
             self._refreshing = self.loop.create_task(self._refresh_access())
 
     async def _refresh_access(self) -> None:
-        if await self.access.refresh():
-            self.rejudge()
+        await self.access.refresh()
 
     def _tell_fault(self, message: str) -> None:
         told = error_payload(message, component="access", error_code="not_read")
@@ -373,6 +373,7 @@ class EventGateway:
             self.streams.abort()
             await self._is_empty.wait()
             await asyncio.gather(ending, return_exceptions=True)
+        self.access.on_change.remove(self.rejudge)
         if self._refreshing is not None:
             await asyncio.wait({self._refreshing})
         await self.rejoining.close()

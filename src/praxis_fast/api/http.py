@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from praxis_fast.api.access import Access
 from praxis_fast.api.body import object_field, read_object, text_field
+from praxis_fast.api.principals import principal_of
 from praxis_fast.api.responses import HTTPError, JSONResponse
-from praxis_fast.events.event import utc_text
+from praxis_fast.events.event import Event, EventFilter, utc_text
 from praxis_fast.events.schema import event_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -26,12 +28,18 @@ if TYPE_CHECKING:
 # What a caller may ask a tool call to wait for.
 DEFAULT_CALL_TIMEOUT = 30.0
 
+# Who may not see this event of a peer does not see the peer in a list either.
+PEER_EVENT = "p2p.peer_discovered"
+
 
 class AgentRoutes:
     """The handlers, over one agent."""
 
-    def __init__(self, agent: ServedAgent, limits: Limits) -> None:
+    def __init__(
+        self, agent: ServedAgent, limits: Limits, access: Access | None = None
+    ) -> None:
         self._agent = agent
+        self._access = access or Access()
         self._limits = limits
 
     def routes(self) -> list[Route]:
@@ -85,20 +93,20 @@ class AgentRoutes:
 
     async def _peers(self, request: Request) -> JSONResponse:
         return JSONResponse(
-            {"peers": [peer_entry(peer) for peer in self._agent.peer_snapshot()]}
+            {"peers": [peer_entry(peer) for peer in self._seen(request)]}
         )
 
     async def _p2p_peers(self, request: Request) -> JSONResponse:
-        peers = [peer_entry(peer) for peer in self._agent.peer_snapshot()]
+        peers = [peer_entry(peer) for peer in self._seen(request)]
         return self._listing("peers", peers)
 
     async def _cards(self, request: Request) -> JSONResponse:
-        return self._listing("cards", self._peer_cards())
+        return self._listing("cards", self._peer_cards(request))
 
     async def _tools(self, request: Request) -> JSONResponse:
         tools = {
             peer: list(card.get("tools") or ())
-            for peer, card in self._peer_cards().items()
+            for peer, card in self._peer_cards(request).items()
         }
         own = self._agent.local_tools()
         return self._listing("tools", tools, local=own)
@@ -133,10 +141,19 @@ class AgentRoutes:
             raise HTTPError(400, f"timeout of {timeout:g} s, limit {limit:g}")
         return float(timeout)
 
-    def _peer_cards(self) -> dict[str, Mapping[str, Any]]:
+    def _seen(self, request: Request) -> Iterable[Mapping[str, Any]]:
+        """The peers whose events the client may see."""
+        principal = principal_of(request.scope)
+        seen = self._access.policy.filter(principal, EventFilter())
+        for peer in self._agent.peer_snapshot():
+            told = Event(PEER_EVENT, dict(peer), peer_id=peer["peer_id"])
+            if seen.matches(told):
+                yield peer
+
+    def _peer_cards(self, request: Request) -> dict[str, Mapping[str, Any]]:
         return {
             peer["peer_id"]: peer["agent_card"]
-            for peer in self._agent.peer_snapshot()
+            for peer in self._seen(request)
             if peer.get("agent_card") is not None
         }
 

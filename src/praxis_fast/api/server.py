@@ -56,7 +56,8 @@ class QuietServer(uvicorn.Server):
 class HTTPServer:
     """Serves an agent over HTTP and WebSocket until it is closed.
 
-    An address that other machines reach needs a token, or `insecure_http`.
+    An address that other machines reach needs a token, or `insecure_http`. An `access`
+    takes the place of token, hosts and origins.
     """
 
     def __init__(
@@ -72,10 +73,20 @@ class HTTPServer:
         allowed_origins: Iterable[str] = (),
         min_priority: Priority = Priority.LOW,
         journal: JournalFile | None = None,
+        access: Access | None = None,
     ) -> None:
         self._journal = journal
         self._min_priority = min_priority
-        if token is None and not insecure_http and not is_loopback(host):
+        limits = limits or Limits()
+        self._access = access or Access(
+            host=host,
+            hosts=allowed_hosts,
+            origins=allowed_origins,
+            token=token,
+            limits=limits.http,
+        )
+        is_open = not self._access.is_guarded
+        if is_open and not insecure_http and not is_loopback(host):
             raise ConfigError(
                 f"{host} can be reached by other machines; "
                 "use 127.0.0.1, or --insecure-http to allow it without a token",
@@ -84,10 +95,7 @@ class HTTPServer:
         self._agent = agent
         self._host = host
         self._port = port
-        self._limits = limits or Limits()
-        self._access = Access(
-            host=host, hosts=allowed_hosts, origins=allowed_origins, token=token
-        )
+        self._limits = limits
         self._gateway: EventGateway | None = None
         self._server: QuietServer | None = None
         self._task: asyncio.Task[None] | None = None

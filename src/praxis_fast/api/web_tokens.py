@@ -63,20 +63,20 @@ class WebTokens:
         """Whether there is a key set to be looked at."""
         return bool(self._config.jwks_url or self._config.jwks_file)
 
-    def check(self, text: str, roles: Roles) -> Principal:
+    def check(self, data: bytes, roles: Roles) -> Principal:
         """Whose token it is; BadTokenError when it is not good.
 
         UnknownKeyError when it may be, after another look at the keys.
         """
         import jwt
 
-        if len(text) > MAX_TOKEN:
-            raise BadTokenError(f"token of {len(text)} bytes, limit {MAX_TOKEN}")
+        if len(data) > MAX_TOKEN:
+            raise BadTokenError(f"token of {len(data)} bytes, limit {MAX_TOKEN}")
         try:
-            header = jwt.get_unverified_header(text)
+            header = jwt.get_unverified_header(data)
             key, kid = self._key(header)
             claims = jwt.decode(
-                text,
+                data,
                 key,
                 algorithms=[header["alg"]],
                 audience=list(self._config.audience),

@@ -25,7 +25,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-
 from praxis_fast.errors import (
     MessageError,
     ResourceLimitError,
