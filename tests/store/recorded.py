@@ -20,7 +20,7 @@ async def fill(folder: Path, rows: int) -> None:
     limits = StoreLimits(commit_interval=0.0001, max_batch=8)
     database = Database(folder / "a.db", SCHEMA, limits=limits)
     await database.open()
-    acks = os.open(folder / "acks", os.O_WRONLY | os.O_CREAT, 0o600)
+    acks = os.open(folder / "said", os.O_WRONLY | os.O_CREAT, 0o600)
 
     async def add(number: int) -> None:
         text = str(number) * 200
