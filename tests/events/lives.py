@@ -54,9 +54,12 @@ class Lives:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
+        lives = cls(process)
         try:
-            yield cls(process)
+            yield lives
         finally:
+            if lives._pid:
+                await lives.kill()
             assert process.stdin is not None
             process.stdin.close()
             assert await process.wait() == 0
@@ -81,6 +84,7 @@ class Lives:
         said: list[list[str]] = []
         while (line := await self.line())[0] != "dead":
             said.append(line)
+        self._pid = 0
         assert int(line[1]) == signal.SIGKILL
         return said
 
