@@ -14,12 +14,14 @@ from praxis_fast.agent.agent import Agent
 from praxis_fast.agent.config import (
     AgentConfig,
     AuditConfig,
+    EventsConfig,
     HTTPConfig,
     P2PConfig,
     WebhooksConfig,
 )
 from praxis_fast.errors import ConfigError
 from praxis_fast.limits import Limits, StoreLimits
+from tests.api.test_metrics import values
 from tests.events.receivers import SECRET, eventually
 
 OFF = P2PConfig(enabled=False)
@@ -113,6 +115,62 @@ async def test_webhook_from_registration_to_redrive(
     assert purged.json() == {"purged": 2}
     assert (await http.delete("/webhooks/mine")).json()["status"] == "deleted"
     assert (await http.get("/webhooks")).json() == {"webhooks": [], "count": 0}
+
+
+async def test_metrics_and_stats_tell_of_webhooks_and_audit(
+    agent: Agent, http: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    asked = {"id": "mine", "url": receiver.url, "secret": SECRET, "types": ["my.*"]}
+    await http.post("/webhooks", json=asked)
+    agent.bus.publish("my.type")
+    await eventually(lambda: receiver.got)
+    receiver.status = 404
+    agent.bus.publish("my.type")
+    outbox, audit = agent.delivery.outbox, agent.delivery.audit
+    assert outbox is not None
+    assert audit is not None
+    await eventually(lambda: outbox.counters.attempts == 2)
+    await http.get("/audit/verify")
+    told = values((await http.get("/metrics")).text)
+    for name, value in {
+        "praxis_webhook_attempts_total": 2,
+        "praxis_webhook_successes_total": 1,
+        "praxis_webhook_failures_total|status_404": 1,
+        "praxis_webhook_dead_letters_total": 1,
+        "praxis_webhook_waiting": 0,
+        "praxis_webhook_retrying": 0,
+        "praxis_webhook_oldest_seconds": 0,
+        "praxis_webhook_state|mine|failing": 1,
+        "praxis_event_stage_seconds_count|written|webhook": 1,
+        "praxis_event_subscribers|webhook": 1,
+        "praxis_audit_written_total": 2,
+        "praxis_audit_entries": 2,
+        "praxis_audit_intact": 1,
+        "praxis_audit_faults_total": 0,
+        "praxis_p2p_connections": 0,
+    }.items():
+        assert told[name] == value, name
+    stats = (await http.get("/stats")).json()
+    assert stats["webhooks"]["failures"] == {"status_404": 1}
+    assert stats["webhooks"]["endpoints"] == {"mine": "failing"}
+    assert (stats["audit"]["entries"], stats["audit"]["intact"]) == (2, True)
+    events = (await http.get("/metrics/events")).json()
+    assert (events["events_delivered"], events["events_failed"]) == (1, 1)
+    assert events["delivery_success_rate"] == 50.0
+
+
+async def test_webhooks_carry_nothing_below_the_filter_level(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    level = EventsConfig(filter_level="high")
+    async with Agent(config(tmp_path, events=level)) as agent:
+        assert agent.delivery.outbox is not None
+        asked = {"url": receiver.url, "secret": SECRET}
+        await agent.delivery.outbox.register(asked)
+        agent.bus.publish("task.started")
+        agent.bus.publish("task.failed")
+        await eventually(lambda: receiver.got)
+    assert [message["event"] for message in receiver.got] == ["task.failed"]
 
 
 async def test_secret_that_was_made_here_is_told_once(

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.tally import MAX_TYPES, OTHER, Tally
+from tests.events.receivers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -45,8 +46,17 @@ async def test_metrics_are_prometheus_text(
     told = values(answer.text)
     assert told["praxis_agent_info|fake|12D3KooWSelf|1.2.3"] == 1
     assert told["praxis_events_total|task.started"] == 3
-    assert told["praxis_event_enqueued_total"] == 3
-    assert told["praxis_event_dropped_total"] == 0
+    for kind, count in (("websocket", 3), ("sse", 0), ("in_process", 0)):
+        assert told[f"praxis_event_enqueued_total|{kind}"] == count
+        assert told[f"praxis_event_dropped_total|{kind}"] == 0
+        assert told[f"praxis_event_gaps_total|{kind}"] == 0
+    for kind in ("websocket", "sse"):
+        assert told[f"praxis_event_queue_bytes|{kind}"] == 0
+        assert told[f"praxis_event_lag_seconds|{kind}"] == 0
+    for stage in ("match", "enqueue", "written"):
+        # The first event is timed, and one more if a second has begun meanwhile.
+        name = f"praxis_event_stage_seconds_count|{stage}|websocket"
+        assert told[name] in (1, 2)
     assert told["praxis_event_resets_total"] == 1
     assert told["praxis_websocket_connections"] == 1
     assert told["praxis_p2p_connected_peers"] == 1
@@ -93,3 +103,39 @@ def test_tally_stays_bounded_when_users_make_up_types() -> None:
     tally.close()
     bus.publish("my.0")
     assert tally.counts["my.0"] == 2
+
+
+async def test_limits_that_were_hit_are_counted(
+    http: httpx.AsyncClient, connect: Callable[..., Any]
+) -> None:
+    client = await connect("/events")
+    await client.socket.send("x" * 70_000)
+    assert (await client.close_code())[0] == 1009
+    headers = {"Content-Type": "application/json"}
+    body = b" " * (1024 * 1024 + 1)
+    answer = await http.post("/p2p/tool", content=body, headers=headers)
+    assert answer.status_code == 413
+    assert (await http.get("/health", headers={"a": "b" * 17_000})).status_code == 431
+    told = values((await http.get("/metrics")).text)
+    assert told["praxis_websocket_closes_total|1009"] == 1
+    assert told["praxis_limit_hits_total|http.max_body"] == 1
+    assert told["praxis_limit_hits_total|http.max_header_bytes"] == 1
+    stats = (await http.get("/stats")).json()
+    assert stats["limit_hits"]["http.max_body"] == 1
+    assert stats["websocket_manager"]["closed"] == {"1009": 1}
+
+
+async def test_stats_have_upstream_s_keys(
+    agent: FakeAgent, http: httpx.AsyncClient
+) -> None:
+    def fail(event: object) -> None:
+        raise ValueError("no")
+
+    with agent.bus.subscribe(handler=fail):
+        agent.bus.publish("my.type")
+        await eventually(lambda: agent.bus.handler_errors == 2)
+        bus = (await http.get("/stats")).json()["event_bus"]
+    assert (bus["running"], bus["active_handlers"]) == (True, 0)
+    # It fails on what was published, and on the error that tells of that.
+    assert (bus["events_published"], bus["events_processed"]) == (2, 2)
+    assert (bus["handler_errors"], bus["websocket_connections"]) == (2, 0)

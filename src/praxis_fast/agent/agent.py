@@ -71,6 +71,7 @@ class Agent:
             clock=clock,
             wall_clock=wall_clock,
             redactor=Redactor(masking.names, masking.patterns),
+            timed_every=self.config.events.timed_every,
         )
         if self.config.events.debug or self.config.logging.level == "debug":
             self.bus.add_sink(log_event)

@@ -23,6 +23,7 @@ from praxis_fast.events.address_gate import DEFAULT_PORTS
 from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.events.roles import Roles
+from praxis_fast.events.stages import TIMED_EVERY
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
 from praxis_fast.wire.peer_id import PeerID
@@ -167,8 +168,12 @@ class EventsConfig:
 
     filter_level: Annotated[
         Literal["low", "normal", "high", "critical"],
-        Meta(description="streams carry no event below this priority"),
+        Meta(description="no client and no webhook gets an event below it"),
     ] = "low"
+    timed_every: Annotated[
+        int,
+        Meta(ge=1, le=10**9, description="one event in so many is timed for /metrics"),
+    ] = TIMED_EVERY
     performance: Annotated[
         bool, Meta(description="publish service.status with numbers again and again")
     ] = False

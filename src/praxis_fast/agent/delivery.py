@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import ConfigError, UsageError
+from praxis_fast.events.priority import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +121,8 @@ class Delivery:
             wall_clock=self._wall_clock,
             report=self._report,
             judge=judge,
+            stopwatch=self._bus.stopwatch,
+            min_priority=Priority.parse(self._config.events.filter_level),
         )
         parts.push_async_callback(outbox.close)
         try:

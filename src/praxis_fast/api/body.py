@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect
 
 from praxis_fast.api.responses import HTTPError
+from praxis_fast.api.sse import EXTENSION
 from praxis_fast.errors import MessageError
 from praxis_fast.wire.json_text import decode_json
 
@@ -39,14 +40,15 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
 async def _read(request: Request, limits: HTTPLimits) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit():
-        _check_size(int(announced), limits)
+        _check_size(request, int(announced), limits)
     body = bytearray()
     try:
         async with asyncio.timeout(limits.body_timeout):
             async for chunk in request.stream():
                 body += chunk
-                _check_size(len(body), limits)
+                _check_size(request, len(body), limits)
     except TimeoutError:
+        _count(request, "body_timeout")
         raise HTTPError(
             408, f"body not complete after {limits.body_timeout:g} s"
         ) from None
@@ -56,9 +58,17 @@ async def _read(request: Request, limits: HTTPLimits) -> bytes:
     return bytes(body)
 
 
-def _check_size(size: int, limits: HTTPLimits) -> None:
+def _check_size(request: Request, size: int, limits: HTTPLimits) -> None:
     if size > limits.max_body:
+        _count(request, "max_body")
         raise HTTPError(413, f"body of {size} bytes, limit {limits.max_body}")
+
+
+def _count(request: Request, limit: str) -> None:
+    """Count a limit that was hit, where our own HTTP class serves the request."""
+    told = request.scope.get("extensions", {}).get(EXTENSION, {})
+    if (hits := told.get("hits")) is not None:
+        hits[f"http.{limit}"] += 1
 
 
 def text_field(body: dict[str, Any], *names: str) -> str | None:

@@ -103,7 +103,7 @@ class Broadcast:
         self._clock = clock
         self._limits = limits
         self._loop = loop
-        self._channels = channels
+        self.channels = self._channels = channels
         self._is_scheduled = False
         # Told so in slices: whoever is in here is no receiver any more.
         self._expelled: deque[tuple[Receiver, int]] = deque()

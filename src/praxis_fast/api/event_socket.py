@@ -152,6 +152,10 @@ class EventSocket(asyncio.Protocol):
         """Bytes that wait in the transport."""
         return self._transport.get_write_buffer_size()
 
+    def lag(self, now: float) -> float:
+        """How long the client has read nothing of what waits for it."""
+        return max(0.0, now - self._moved_at) if self.is_paused else 0.0
+
     def shed(self) -> None:
         """Too much waits for slow clients, and this one came last (PRC-4)."""
         self.close(SLOW_CONSUMER, "too much is waiting for slow consumers")

@@ -114,6 +114,7 @@ class EventGateway:
         self.tally = Tally(bus)
         streams = Stages(bus.stopwatch)
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch), streams)
+        self._sse = sse
         self.stages = {"websocket": sockets, "sse": streams}
         """What each class of clients counts."""
         self.journal_file = journal
@@ -174,6 +175,28 @@ class EventGateway:
     def pending_bytes(self) -> int:
         """Bytes that wait for clients which do not keep up."""
         return self.broadcast.pending_bytes
+
+    @property
+    def queued_bytes(self) -> dict[str, int]:
+        """Bytes that wait, for each class of clients."""
+        found = dict.fromkeys(self.stages, 0)
+        for channel in self.broadcast.channels:
+            kind = "sse" if channel is self._sse else "websocket"
+            found[kind] += channel.fanout.pending_bytes
+        return found
+
+    @property
+    def lags(self) -> dict[str, float]:
+        """Seconds the slowest client of each class has taken nothing of what waits."""
+        now = self.now()
+        slow: dict[str, Iterable[EventSocket | SSEClient]] = {
+            "websocket": self._sockets,
+            "sse": self.streams.slow,
+        }
+        return {
+            kind: max((client.lag(now) for client in clients), default=0.0)
+            for kind, clients in slow.items()
+        }
 
     @property
     def counters(self) -> Counters:

@@ -97,7 +97,7 @@ class BoundedHTTPProtocol(HttpToolsProtocol):
         """A request begins, perhaps not the first."""
         super().on_message_begin()
         # Event streams look at how much of theirs has left.
-        self._extension = {"transport": self.transport}
+        self._extension = {"transport": self.transport, "hits": self.hits}
         extensions: dict[str, dict[Any, Any]] = {EXTENSION: self._extension}
         self.scope["extensions"] = extensions
         self._header_bytes = 0

@@ -1,6 +1,6 @@
 """`/metrics`, `/metrics/events` and `/stats`: what the streams count, in three shapes.
 
-Nothing is counted for the sake of Prometheus: a collector reads the plain counters when
+Nothing is counted for the sake of Prometheus: `collector` reads the plain counters when
 it is asked, so the hot path never takes a lock.
 """
 
@@ -12,15 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from praxis_fast.api.responses import JSONResponse
+from praxis_fast.events.event import utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.metrics_core import Metric
     from starlette.requests import Request
 
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.api.served import ServedAgent
+    from praxis_fast.events.audit import AuditLog
+    from praxis_fast.events.outbox import Outbox
 
 
 class MetricsRoutes:
@@ -43,32 +43,53 @@ class MetricsRoutes:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+        from praxis_fast.api.collector import Collector, Sources
+
+        outbox, audit = self._part("outbox"), self._part("audit")
+        sources = Sources(
+            agent=self._agent,
+            gateway=self._gateway,
+            outbox=outbox,
+            outbox_figures=None if outbox is None else await outbox.figures(),
+            audit=audit,
+            audit_figures=None if audit is None else await audit.figures(),
+        )
         registry = CollectorRegistry()
-        registry.register(Collector(self._agent, self._gateway))
+        registry.register(Collector(sources))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _events(self, request: Request) -> JSONResponse:
-        return JSONResponse(event_metrics(self._gateway))
+        return JSONResponse(event_metrics(self._gateway, self._part("outbox")))
 
     async def _stats(self, request: Request) -> JSONResponse:
-        gateway = self._gateway
-        counters, journal = gateway.broadcast.counters, gateway.journal
+        gateway, bus = self._gateway, self._gateway.bus
+        counters, journal = gateway.counters, gateway.journal
+        outbox, audit = self._part("outbox"), self._part("audit")
+        waiting, deepest = bus.waiting
         return JSONResponse(
             {
                 "agent": self._agent.card.name,
                 "event_bus": {
                     "running": True,
-                    "events_published": gateway.bus.seq,
+                    "events_published": bus.published,
+                    "events_processed": bus.stages.queued - waiting,
+                    "handler_errors": bus.handler_errors,
+                    "active_handlers": bus.active_handlers,
+                    "websocket_connections": gateway.sockets,
+                    "subscribers": bus.subscribers,
+                    "waiting": waiting,
+                    "waiting_at_most": deepest,
                     "epoch": gateway.epoch,
                     "by_type": dict(gateway.tally.counts.most_common()),
                 },
                 "websocket_manager": {
                     "active_connections": gateway.sockets,
                     "max_connections": gateway.max_clients,
+                    "closed": {str(k): n for k, n in counters.closes.items()},
                 },
                 "sse": {"active_connections": len(gateway.streams)},
                 "delivery": {
-                    **event_metrics(gateway),
+                    **event_metrics(gateway, outbox),
                     "clients_expelled": counters.expelled,
                     "clients_resumed": counters.resumed,
                     "clients_reset": counters.resets,
@@ -80,18 +101,33 @@ class MetricsRoutes:
                     "first": journal.first,
                     "last": journal.last,
                 },
+                "webhooks": None if outbox is None else await outbox_stats(outbox),
+                "audit": None if audit is None else await audit_stats(audit),
+                "limit_hits": dict(counters.hits),
             }
         )
 
+    def _part(self, name: str) -> Any:
+        # Embedded agents have none of it, and the real one not before it started.
+        return getattr(getattr(self._agent, "delivery", None), name, None)
 
-def event_metrics(gateway: EventGateway) -> dict[str, Any]:
-    """Upstream's five numbers, of the event streams; the rate in percent, seconds."""
-    counters = gateway.broadcast.counters
+
+def event_metrics(gateway: EventGateway, outbox: Outbox | None) -> dict[str, Any]:
+    """Upstream's five numbers, of streams and webhooks; the rate in percent, seconds.
+
+    An event is delivered once for each client that got it and failed once for each that
+    was told a gap or whose webhook was given up. The time is until a loop turn's events
+    were written to all who keep up.
+    """
+    counters = gateway.counters
     failed = counters.dropped
     delivered = max(0, counters.queued - failed)
+    if outbox is not None:
+        delivered += outbox.counters.successes
+        failed += outbox.counters.dead_letters
     total = delivered + failed
     return {
-        "events_generated": gateway.bus.seq,
+        "events_generated": gateway.bus.published,
         "events_delivered": delivered,
         "events_failed": failed,
         "delivery_success_rate": round(100 * delivered / total, 3) if total else 100.0,
@@ -99,80 +135,34 @@ def event_metrics(gateway: EventGateway) -> dict[str, Any]:
     }
 
 
-class Collector:
-    """Makes Prometheus metrics of the counters at the moment of a scrape."""
-
-    def __init__(self, agent: ServedAgent, gateway: EventGateway) -> None:
-        self._agent = agent
-        self._gateway = gateway
-
-    def collect(self) -> Iterator[Metric]:
-        """Every metric; names are the reference's where it has them."""
-        yield from self._collect_agent()
-        yield from self._collect_streams()
-
-    def _collect_agent(self) -> Iterator[Metric]:
-        from prometheus_client.metrics_core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-        )
-
-        agent = self._agent
-        labels = ["agent_name", "version", "libp2p_peer_id"]
-        about = GaugeMetricFamily("praxis_agent_info", "The agent.", labels=labels)
-        peer_id = "" if agent.host is None else str(agent.host.peer_id)
-        about.add_metric([agent.card.name, agent.card.version, peer_id], 1)
-        yield about
-        peers = agent.peer_snapshot()
-        connected = sum(1 for peer in peers if peer["is_connected"])
-        yield gauge("praxis_p2p_known_peers", "Peers in the table.", len(peers))
-        yield gauge("praxis_p2p_connected_peers", "Peers connected.", connected)
-        events = CounterMetricFamily(
-            "praxis_events", "Events published.", labels=["event_type"]
-        )
-        for name, count in self._gateway.tally.counts.items():
-            events.add_metric([name], count)
-        yield events
-
-    def _collect_streams(self) -> Iterator[Metric]:
-        from prometheus_client.metrics_core import HistogramMetricFamily
-
-        gateway = self._gateway
-        counters, journal = gateway.broadcast.counters, gateway.journal
-        for name, about, value in (
-            ("websocket_connections", "WebSocket clients.", gateway.sockets),
-            ("sse_connections", "SSE clients.", len(gateway.streams)),
-            ("event_waiting_bytes", "Queued for clients.", gateway.pending_bytes),
-            ("journal_events", "Events in the journal.", len(journal)),
-            ("journal_bytes", "Bytes in the journal.", journal.size),
-        ):
-            yield gauge(f"praxis_{name}", about, value)
-        for name, about, value in (
-            ("event_enqueued", "Events queued, per client.", counters.queued),
-            ("event_dropped", "Events told as gaps, per client.", counters.dropped),
-            ("event_clients_expelled", "Clients too slow.", counters.expelled),
-            ("event_resumes", "Clients that continued.", counters.resumed),
-            ("event_resets", "Clients that could not.", counters.resets),
-        ):
-            yield counter(f"praxis_{name}", about, value)
-        turns = counters.turns
-        yield HistogramMetricFamily(
-            "praxis_event_processing_duration_seconds",
-            "From the first event of a loop turn until all of it was written.",
-            buckets=turns.buckets(),
-            sum_value=turns.total,
-        )
+async def outbox_stats(outbox: Outbox) -> dict[str, Any]:
+    """The outbox in numbers."""
+    counters, figures = outbox.counters, await outbox.figures()
+    return {
+        "endpoints": figures.states,
+        "waiting": figures.waiting,
+        "retrying": figures.retrying,
+        "in_flight": figures.in_flight,
+        "oldest_seconds": round(figures.oldest, 3),
+        "attempts": counters.attempts,
+        "successes": counters.successes,
+        "failures": dict(counters.failures),
+        "dead_letters": counters.dead_letters,
+        "redriven": counters.redriven,
+        "refused": counters.refused,
+    }
 
 
-def gauge(name: str, about: str, value: float) -> Metric:
-    """A gauge without labels."""
-    from prometheus_client.metrics_core import GaugeMetricFamily
-
-    return GaugeMetricFamily(name, about, value=value)
-
-
-def counter(name: str, about: str, value: float) -> Metric:
-    """A counter without labels."""
-    from prometheus_client.metrics_core import CounterMetricFamily
-
-    return CounterMetricFamily(name, about, value=value)
+async def audit_stats(audit: AuditLog) -> dict[str, Any]:
+    """The audit log in numbers."""
+    figures = await audit.figures()
+    checked = audit.last_check
+    return {
+        "entries": figures.entries,
+        "first": figures.first,
+        "last": figures.last,
+        "written": audit.written,
+        "refused": audit.refused,
+        "checked_at": None if checked is None else utc_text(checked[0]),
+        "intact": None if checked is None else checked[1],
+    }

@@ -176,7 +176,9 @@ class HTTPServer:
                 self._agent, limits=self._limits, access=self._access, gateway=gateway
             ),
             http=make_http_protocol(
-                self._limits.http, gateway.max_clients + SPARE_CONNECTIONS
+                self._limits.http,
+                gateway.max_clients + SPARE_CONNECTIONS,
+                gateway.counters.hits,
             ),
             ws=protocol,
             ws_max_size=self._limits.websocket.max_message,

@@ -110,6 +110,7 @@ class SSEClient:
         "_held",
         "_patience",
         "_send",
+        "_since",
         "_wake",
         "channel",
         "fd",
@@ -138,6 +139,7 @@ class SSEClient:
         self._send = send
         self._patience = patience
         self._held: list[bytes] = []
+        self._since = 0.0
         self._ending: bytes | None = None
         self._wake = asyncio.Event()
 
@@ -158,10 +160,16 @@ class SSEClient:
 
     def shed(self) -> None:
         """Too much waits for slow clients, and this one came last (PRC-4)."""
-        self.end(closing("too much is waiting for slow consumers", None))
+        self.cut("too much is waiting for slow consumers")
+
+    def lag(self, now: float) -> float:
+        """How long the client has read nothing of what it was handed."""
+        return max(0.0, now - self._since) if self._held else 0.0
 
     def deliver(self, data: bytes) -> bool:
         """Keep what was handed over until the server has sent it."""
+        if not self._held:
+            self._since = asyncio.get_running_loop().time()
         self._held.append(data)
         self._wake.set()
         return False
@@ -177,7 +185,7 @@ class SSEClient:
         self._wake.set()
 
     def cut(self, reason: str) -> None:
-        """End here and now; what is held may not be shown any more."""
+        """End here and now; what is held may not be shown, or kept, any more."""
         self.is_cut = True
         self._held.clear()
         self.end(closing(reason, None))
@@ -197,6 +205,7 @@ class SSEClient:
 
     def wrote(self) -> int:
         """The piece that `next` gave is through; its size."""
+        self._since = asyncio.get_running_loop().time()
         return len(self._held.pop(0)) if self._held else 0
 
     async def write(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,21 @@ MAX_LIMIT = 10_000
 
 _CLEAN_UP = 3600.0
 _KEY_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFigures:
+    """How much an audit log holds."""
+
+    first: int
+    """The number of the oldest entry there is."""
+    last: int
+    """The number of the newest one; less than `first` when there is none."""
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+        return max(0, self.last - self.first + 1)
 
 
 class AuditLog:
@@ -65,6 +81,12 @@ class AuditLog:
         )
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
+        self.written = 0
+        """Entries written since the start."""
+        self.faults = 0
+        """How often `verify` found the log changed."""
+        self.last_check: tuple[float, bool] | None = None
+        """When `verify` last went through it, and whether it was whole."""
         self.refused = 0
         """Events that could not be taken: the disk is full, or too much is waiting."""
 
@@ -121,7 +143,21 @@ class AuditLog:
 
     async def verify(self) -> Report:
         """Whether anybody changed, cut or reordered what was written."""
-        return await self._db.read(partial(store.verify, key=self._key))
+        report = await self._db.read(partial(store.verify, key=self._key))
+        if not report.is_intact:
+            self.faults += 1
+            # Anybody may ask again; what was found is said when it is found.
+            if self.last_check is None or self.last_check[1]:
+                text = f"audit log: {report.fault}, at entry {report.at}"
+                logger.error("%s", text)
+                self._report("audit_changed", text)
+        self.last_check = (self._wall_clock(), report.is_intact)
+        return report
+
+    async def figures(self) -> AuditFigures:
+        """How much it holds."""
+        first, last = await self._db.read(store.span)
+        return AuditFigures(first, last)
 
     async def let_go(self, before: float) -> int:
         """Delete what was written before a time; an anchor keeps the chain whole."""
@@ -149,7 +185,9 @@ class AuditLog:
         return written
 
     def _on_written(self, written: asyncio.Future[int]) -> None:
-        if written.exception() is not None:
+        if written.exception() is None:
+            self.written += 1
+        else:
             self.refused += 1
 
     def _refuse(self, reason: str) -> None:

@@ -160,6 +160,12 @@ def let_go(db: sqlite3.Connection, before: float, now: float, key: bytes) -> int
     return db.execute("DELETE FROM entries WHERE n<=?", (number,)).rowcount
 
 
+def span(db: sqlite3.Connection) -> tuple[int, int]:
+    """The numbers of the first and the last entry there should be."""
+    (anchor,) = db.execute("SELECT COALESCE(MAX(n), 0) FROM anchors").fetchone()
+    return anchor + 1, _head(db)[0]
+
+
 def verify(db: sqlite3.Connection, key: bytes) -> Report:
     """Go through the whole chain."""
     first, previous = 0, START

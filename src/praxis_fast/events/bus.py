@@ -94,6 +94,8 @@ class EventBus:
         self.stopwatch = Stopwatch(timed_every)
         self.stages = Stages(self.stopwatch)
         """What subscribers of this process count."""
+        self.handler_errors = 0
+        """Handlers, filters and sinks that raised or took too long."""
         self._mask = (redactor or Redactor()).mask
         self._faults = FaultLimiter(clock)
         self._new_id = IDSource()
@@ -258,6 +260,11 @@ class EventBus:
         """Events that wait for subscribers of this process, in all and at most."""
         sizes = [len(mailbox) for mailbox in self._mailboxes]
         return sum(sizes), max(sizes, default=0)
+
+    @property
+    def active_handlers(self) -> int:
+        """Handlers that are at work."""
+        return len(self._tasks)
 
     @property
     def subscribers(self) -> int:
@@ -425,6 +432,7 @@ class EventBus:
     def _report(self, culprit: Any, event: Event, error: BaseException) -> None:
         """Log a fault of users' code and tell it as `system.error`."""
         name = handler_name(culprit)
+        self.handler_errors += 1
         held = self._faults.admit((name, type(error)))
         if held is None:
             return

@@ -66,6 +66,11 @@ class Lanes:
         """Messages being sent."""
         return self._in_flight
 
+    @property
+    def depth(self) -> int:
+        """Messages of all endpoints that are not finished."""
+        return sum(side.waiting for side in self._sides.values())
+
     def waiting(self, endpoint: str) -> int:
         """Messages of an endpoint that are not finished."""
         side = self._sides.get(endpoint)

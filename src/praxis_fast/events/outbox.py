@@ -21,7 +21,7 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,7 @@ from praxis_fast.events.outbox_store import (
 )
 from praxis_fast.events.outbox_writes import Writes
 from praxis_fast.events.policy import EventPolicy
+from praxis_fast.events.priority import Priority
 from praxis_fast.events.retry import MAX_RETRY_AFTER, RetrySchedule
 from praxis_fast.events.signing import sign_webhook
 from praxis_fast.events.view_matcher import ViewMatcher
@@ -89,10 +90,26 @@ class Sender(Protocol):
     ) -> Answer: ...
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxFigures:
+    """How the outbox does."""
+
+    waiting: int
+    """Messages not finished."""
+    retrying: int
+    """Those of them that were tried before."""
+    in_flight: int
+    oldest: float
+    """Seconds since the oldest of them was made."""
+    states: dict[str, str]
+    """Each endpoint: active, failing or disabled."""
+
+
 class Outbox:
     """Holds endpoints and their messages in one database; belongs to one running loop.
 
     `report(code, message)` hears what an operator should know. Hand `sink` to the bus.
+    Below `min_priority` no endpoint gets an event.
     """
 
     def __init__(
@@ -106,11 +123,13 @@ class Outbox:
         rng: random.Random | None = None,
         report: Report = lambda code, message: None,
         stopwatch: Stopwatch | None = None,
+        min_priority: Priority = Priority.LOW,
         judge: Judge | None = None,
     ) -> None:
         limits = limits or Limits()
         self._judge: Judge = judge or EventPolicy(levels=()).filter
         self._limits = limits.webhooks
+        self._min_priority = min_priority
         self._max_event = limits.events.max_event
         self._sender = sender
         self._clock = clock
@@ -130,6 +149,8 @@ class Outbox:
         self._disabled: dict[str, str] = {}
         self._failures: dict[str, int] = {}
         self._full: set[str] = set()
+        # Messages that failed and wait, with their endpoints.
+        self._retrying: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -148,6 +169,8 @@ class Outbox:
             # A wall clock that was set back must not hold a message for ever.
             rest = min(max(0.0, due - wall), MAX_RETRY_AFTER)
             self._lanes.add(name, task, number, now + rest)
+            if due:
+                self._retrying[number] = name
         self._is_open = True
         self._clean_up()
         self.pump()
@@ -222,6 +245,18 @@ class Outbox:
             for name, endpoint in sorted(self._endpoints.items())
         ]
 
+    async def figures(self) -> OutboxFigures:
+        """How the outbox does, at little cost."""
+        read = partial(store.oldest, endpoints=tuple(self._endpoints))
+        since = await self._db.read(read)
+        return OutboxFigures(
+            waiting=self._lanes.depth,
+            retrying=len(self._retrying),
+            in_flight=self._lanes.in_flight,
+            oldest=0.0 if since is None else max(0.0, self._now() - since),
+            states={name: self._state(name) for name in self._endpoints},
+        )
+
     async def deliveries(
         self,
         name: str,
@@ -276,8 +311,10 @@ class Outbox:
         return None if written is None else asyncio.shield(written)
 
     def _append(self, event: Event) -> asyncio.Future[Any] | None:
+        if event.priority < self._min_priority or not self._is_open:
+            return None
         names = self._wanted_by(event)
-        if not names or not self._is_open:
+        if not names:
             return None
         task = event.task_id or ""
         message = self._new_message(event, task)
@@ -449,6 +486,7 @@ class Outbox:
         self._failures[name] = self._failures.get(name, 0) + 1
         pause = self._pause(message, attempt, answer)
         if pause is not None:
+            self._retrying[message.number] = name
             self._record(message, attempt, "waiting", attempt.at + pause)
             return self._clock() + pause
         logger.warning(
@@ -477,6 +515,8 @@ class Outbox:
 
         Were this lost in a crash, the message would be sent once more.
         """
+        if state != "waiting":
+            self._retrying.pop(message.number, None)
         self._writes.record(Result(message, attempt, state, due))
 
     def _write_aside(self, work: Callable[[sqlite3.Connection], Any]) -> None:
@@ -547,16 +587,21 @@ class Outbox:
         self._matcher.discard(name)
         self._lanes.drop(name)
         self._fresh.drop(name)
+        self._retrying = {
+            number: owner for number, owner in self._retrying.items() if owner != name
+        }
         self._full.discard(name)
+
+    def _state(self, name: str) -> str:
+        if name in self._disabled:
+            return "disabled"
+        return "failing" if self._failures.get(name) else "active"
 
     def _health(self, name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         failures = self._failures.get(name, 0)
         requests = counts.get("requests", 0)
-        status = "failing" if failures else "active"
-        if name in self._disabled:
-            status = "disabled"
         return {
-            "status": status,
+            "status": self._state(name),
             "disabled_reason": self._disabled.get(name),
             "waiting": counts.get("waiting", 0),
             "delivered": counts.get("delivered", 0),

@@ -274,6 +274,19 @@ def load_waiting(db: sqlite3.Connection) -> list[tuple[str, str, int, float]]:
     ).fetchall()
 
 
+def oldest(db: sqlite3.Connection, endpoints: Sequence[str]) -> float | None:
+    """When the oldest message that waits was made."""
+    found = [
+        db.execute(
+            "SELECT created FROM messages WHERE endpoint=? AND state='waiting' "
+            "ORDER BY n LIMIT 1",
+            (endpoint,),
+        ).fetchone()
+        for endpoint in endpoints
+    ]
+    return min((created for row in found if row for created in row), default=None)
+
+
 def load_message(db: sqlite3.Connection, number: int) -> Message | None:
     """A message that waits."""
     row = db.execute(
