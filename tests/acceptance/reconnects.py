@@ -96,7 +96,7 @@ async def run(count: int, reconnects: int, seed: int = 1, size: int = 40) -> Out
     with start(limits) as server:
         cuts = int(reconnects * CUT_BY_SERVER)
         url = server.hello["url"]
-        made = readers(url, seed, count, reconnects - cuts + size, size)
+        made = readers(url, seed, count, int(1.02 * reconnects) - cuts, size)
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for reader in made:

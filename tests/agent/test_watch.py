@@ -36,16 +36,21 @@ SWITCHES = {
 }
 
 
-def test_seeds_switches_are_settings() -> None:
+def test_upstream_switches_are_settings() -> None:
     config = AgentConfig.load(environ={**SWITCHES, "A2A_AUTH_TOKEN": "no setting"})
     expected = EventsConfig(filter_level="high", performance=True, debug=True)
     assert config.events == expected
     assert config.audit.enabled
 
 
-def test_our_own_variable_wins_over_the_seeds() -> None:
+def test_our_own_variable_wins_over_upstream_s() -> None:
     environ = {**SWITCHES, "PRAXIS_EVENTS__FILTER_LEVEL": "normal"}
     assert AgentConfig.load(environ=environ).events.filter_level == "normal"
+
+
+def test_everybody_s_variable_is_taken_where_it_means_the_same() -> None:
+    assert AgentConfig.load(environ={"LOG_LEVEL": "DEBUG"}).logging.level == "debug"
+    assert AgentConfig.load(environ={"LOG_LEVEL": "trace"}).logging.level == "info"
 
 
 async def test_streams_carry_nothing_below_the_filter_level() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -387,24 +386,3 @@ async def test_head_has_the_headers_and_no_stream(server: HTTPServer) -> None:
         answer = await session.head(f"{server.url}/events/stream")
         assert answer.content_type == "text/event-stream"
         assert await answer.read() == b""
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
-async def test_seeds_curl_reads_the_stream(
-    agent: FakeAgent, server: HTTPServer
-) -> None:
-    """Upstream's curl -X GET …/events/stream -H "Authorization: Bearer your-token"."""
-    command = ["curl", "-sN", "-X", "GET", f"{server.url}/events/stream"]
-    headers = ["-H", "Authorization: Bearer your-token", "--noproxy", "*"]
-    curl = await asyncio.create_subprocess_exec(
-        *command, *headers, stdout=asyncio.subprocess.PIPE
-    )
-    assert curl.stdout is not None
-    async with asyncio.timeout(10):
-        assert await curl.stdout.readline() == b"retry: 2000\n"
-        agent.bus.publish("status_change", {"new_state": "working"}, task_id="t1")
-        await curl.stdout.readuntil(b"id: e1-1\n")
-        line = await curl.stdout.readline()
-    assert json.loads(line.removeprefix(b"data: "))["event"] == "status_change"
-    curl.kill()
-    await curl.wait()

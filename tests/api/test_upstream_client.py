@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from praxis_fast.api.server import HTTPServer
     from tests.api.conftest import FakeAgent
 
-SAMPLE = Path(__file__).with_name("upstream_client.txt")
+SAMPLE = Path(__file__).parents[1] / "upstream" / "monitor_agents.txt"
 
 
 async def test_upstream_client_prints_the_life_of_a_peer(

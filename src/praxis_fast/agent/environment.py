@@ -29,7 +29,11 @@ UPSTREAM = {
     "A2A_ENABLE_AUDIT_EVENTS": "audit.enabled",
     "A2A_ENABLE_PERFORMANCE_EVENTS": "events.performance",
     "A2A_DEBUG_EVENTS": "events.debug",
+    "LOG_LEVEL": "logging.level",
 }
+
+# Everybody's variable: what others mean by it must not keep us from starting.
+SHARED = {"LOG_LEVEL": frozenset({"debug", "info", "warn", "warning", "error"})}
 
 
 def read_environment(environ: Mapping[str, str], source: str = "environment") -> Layer:
@@ -38,6 +42,7 @@ def read_environment(environ: Mapping[str, str], source: str = "environment") ->
         key: Entry(environ[name], f"{source} {name}", is_text=True)
         for name in sorted(environ)
         if (key := setting_of(name)) is not None
+        and (name not in SHARED or environ[name].lower() in SHARED[name])
     }
 
 
