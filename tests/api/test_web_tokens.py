@@ -1,0 +1,315 @@
+"""JSON Web Tokens with keys made here (HTTP-5)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from praxis_fast.agent.access import JWTConfig
+from praxis_fast.api.jwks import MIN_PAUSE, KeySet, parse_keys, read_source
+from praxis_fast.api.web_tokens import BadTokenError, UnknownKeyError, WebTokens
+from praxis_fast.errors import ConfigError, MessageError
+from praxis_fast.events.roles import Roles
+from tests.api.tokens import AUDIENCE, ISSUER, NOW, SigningKey, key_set
+
+KEY = SigningKey("one")
+ROLES = Roles({"operator": ["user"]})
+URL = "https://issuer.example/keys"
+
+
+def config(**more: Any) -> JWTConfig:
+    told = {"issuer": ISSUER, "audience": (AUDIENCE,), "jwks_url": URL} | more
+    return JWTConfig(**told)
+
+
+class Issuer:
+    """Gives out its keys, as long as it can be reached."""
+
+    def __init__(self, *keys: SigningKey) -> None:
+        self.data = key_set(*keys)
+        self.fault: Exception | None = None
+        self.asked = 0
+
+    def read(self, source: str) -> bytes:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        return self.data
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def tokens_of(*keys: SigningKey, **more: Any) -> WebTokens:
+    tokens = WebTokens(
+        config(**more),
+        clock=Clock(),
+        wall_clock=lambda: NOW,
+        read=Issuer(*keys).read,
+    )
+    await tokens.keys.refresh()
+    return tokens
+
+
+def check(tokens: WebTokens, text: str) -> Any:
+    return tokens.check(text.encode(), ROLES)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+async def test_token_of_the_issuer_says_who_it_is(algorithm: str) -> None:
+    key = SigningKey("k", algorithm)
+    tokens = await tokens_of(key)
+    ann = check(tokens, key.sign(jti="j1", roles=["operator", "unknown"]))
+    assert (ann.name, ann.roles) == ("ann", {"operator"})
+    assert ann.expires == NOW + 600 + 30
+    assert ann.credential == "jwt:k:j1"
+    assert tokens.is_current(ann.credential)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *({"iss": "https://other.example"}, {"iss": None}, {"aud": "other"}),
+        *({"aud": None}, {"exp": None}, {"sub": None}, {"sub": ""}, {"sub": "x" * 129}),
+        *({"exp": NOW - 31}, {"exp": "soon"}, {"exp": True}, {"exp": 1e300}),
+        *({"nbf": NOW + 31}, {"nbf": "x"}, {"praxis": {"peer": ["p"]}}, {"praxis": 1}),
+    ],
+)
+async def test_http_5_token_with_wrong_claims_is_refused(
+    claims: dict[str, Any],
+) -> None:
+    tokens = await tokens_of(KEY)
+    with pytest.raises(BadTokenError):
+        check(tokens, KEY.sign(**claims))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *({"exp": NOW - 29}, {"nbf": NOW + 29}, {"aud": ["other", AUDIENCE]}),
+        {"iat": NOW + 1000},
+    ],
+)
+async def test_clocks_may_differ_a_little(claims: dict[str, Any]) -> None:
+    assert check(await tokens_of(KEY), KEY.sign(**claims)).name == "ann"
+
+
+async def test_roles_and_attributes_come_from_the_claims() -> None:
+    tokens = await tokens_of(KEY, roles_claim="realm.roles", default_roles=("guest",))
+    nested = check(tokens, KEY.sign(realm={"roles": "user operator"}))
+    assert nested.roles == {"user", "operator"}
+    for claim in ({}, {"realm": 1}, {"realm": {"roles": [1, "nobody"]}}):
+        assert check(tokens, KEY.sign(**claim)).roles == {"guest"}
+    narrow = check(tokens, KEY.sign(praxis={"peers": ["p1"], "clearance": "public"}))
+    assert (narrow.attributes.peers, narrow.attributes.clearance) == (("p1",), "public")
+
+
+def encoded(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def forged(header: dict[str, Any], secret: bytes) -> str:
+    """A token whose signature is a hash with whatever as its key."""
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "eve", "exp": NOW + 600}
+    parts = [encoded(json.dumps(part).encode()) for part in (header, claims)]
+    signature = hmac.digest(secret, ".".join(parts).encode(), hashlib.sha256)
+    return ".".join([*parts, encoded(signature)])
+
+
+async def test_http_5_public_keys_are_no_secrets_and_none_is_no_algorithm() -> None:
+    rsa = SigningKey("one", "RS256")
+    tokens = await tokens_of(rsa)
+    public = json.dumps(rsa.public).encode()
+    for algorithm in ("HS256", "none", "None", "RS256", "PS256", "", None, 1):
+        header = {"alg": algorithm, "kid": "one", "typ": "JWT"}
+        for text in (forged(header, public), forged(header, b"")):
+            with pytest.raises(BadTokenError):
+                check(tokens, text)
+            with pytest.raises(BadTokenError):
+                check(tokens, text.rpartition(".")[0] + ".")
+
+
+async def test_http_5_algorithm_fits_the_key_whatever_the_token_says() -> None:
+    other = SigningKey("one", "ES384")
+    tokens = await tokens_of(KEY, algorithms=("ES256", "ES384", "EdDSA"))
+    with pytest.raises(BadTokenError, match="does not fit"):
+        check(tokens, other.sign())
+    bound = SigningKey("two")
+    bound.public["alg"] = "ES384"
+    with pytest.raises(BadTokenError, match="does not fit"):
+        check(await tokens_of(bound), bound.sign())
+    with pytest.raises(BadTokenError, match="not allowed"):
+        check(await tokens_of(KEY, algorithms=("EdDSA",)), KEY.sign())
+
+
+async def test_http_5_keys_in_the_token_are_not_looked_at() -> None:
+    eve = SigningKey("eve")
+    headers = {"jwk": eve.public, "jku": "https://evil.example", "x5u": "https://e"}
+    tokens = await tokens_of(KEY)
+    with pytest.raises(UnknownKeyError):
+        check(tokens, eve.sign(headers))
+    with pytest.raises(BadTokenError):
+        check(tokens, eve.sign(headers | {"kid": "one"}))
+    with pytest.raises(BadTokenError, match="header not allowed"):
+        check(tokens, KEY.sign({"crit": ["b64"], "b64": False}))
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.b.c", "eyJ.eyJ.x", "eyJhbGciOiJFUzI1NiJ9..", "x" * 9000]
+)
+async def test_http_5_junk_is_refused(text: str) -> None:
+    with pytest.raises(BadTokenError):
+        check(await tokens_of(KEY), text)
+
+
+async def test_hs256_is_taken_with_a_secret_alone() -> None:
+    secret = "s" * 32
+    tokens = WebTokens(
+        config(algorithms=("HS256",), secret=secret, jwks_url=None),
+        clock=Clock(),
+        wall_clock=lambda: NOW,
+    )
+    assert not tokens.has_keys
+    header = {"alg": "HS256", "typ": "JWT"}
+    eve = check(tokens, forged(header, secret.encode()))
+    assert (eve.name, eve.roles) == ("eve", frozenset())
+    assert tokens.is_current(eve.credential)
+    with pytest.raises(BadTokenError):
+        check(tokens, forged(header, b"t" * 32))
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"audience": ()}, "audience"),
+        ({"jwks_url": None}, "jwks_url"),
+        ({"jwks_file": "keys.json"}, "jwks_url"),
+        ({"jwks_url": "http://issuer.example/keys"}, "jwks_url"),
+        ({"algorithms": ("HS256",)}, "secret"),
+        ({"secret": "s" * 32}, "secret"),
+    ],
+)
+def test_configuration_that_lets_in_anybody_is_refused(
+    more: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        WebTokens(config(**more), clock=Clock(), wall_clock=lambda: NOW)
+    assert caught.value.key == f"access.jwt.{key}"
+
+
+async def test_new_key_is_found_by_another_look_but_not_by_many() -> None:
+    clock, issuer, other = Clock(), Issuer(KEY), SigningKey("two")
+    keys = KeySet(URL, refresh=300, clock=clock, read=issuer.read)
+    assert keys.is_due
+    await asyncio.gather(*[keys.refresh() for _ in range(5)])
+    assert issuer.asked == 1
+    assert "one" in keys
+    assert not keys.may_look_again
+    assert not keys.is_due
+    issuer.data = key_set(other)
+    clock.now += MIN_PAUSE
+    assert keys.may_look_again
+    await keys.refresh()
+    assert "two" in keys
+    assert "one" not in keys
+    clock.now += 300
+    assert keys.is_due
+
+
+@pytest.mark.parametrize(
+    ("fault", "data"),
+    [
+        (OSError("no route"), b""),
+        *((None, b"{"), (None, b"[]"), (None, b'{"keys": 1}'), (None, b'{"keys"')),
+    ],
+)
+async def test_old_keys_go_on_when_new_ones_cannot_be_had(
+    fault: Exception | None, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer = Issuer(KEY)
+    keys = KeySet(URL, refresh=300, clock=Clock(), read=issuer.read)
+    await keys.refresh()
+    issuer.fault, issuer.data = fault, data
+    with caplog.at_level(logging.WARNING):
+        await keys.refresh()
+    assert "one" in keys
+    assert keys.failures == 1
+    assert "not read" in caplog.text
+
+
+def test_keys_that_sign_nothing_for_us_are_passed_over() -> None:
+    good = KEY.public
+    weak = {"kty": "RSA", "kid": "weak", "n": encoded(b"\xff" * 128), "e": "AQAB"}
+    passed = [
+        *(1, {}, {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"}, weak),
+        {**good, "kid": "enc", "use": "enc"},
+        {**good, "kid": "private", "d": "x"},
+        {"kty": "EC", "kid": "broken", "crv": "P-256", "x": "!", "y": "!"},
+        {"kty": "EC", "kid": "curve", "crv": "P-999", "x": "AA", "y": "AA"},
+    ]
+    found = parse_keys(json.dumps({"keys": [*passed, good]}).encode())
+    assert list(found) == ["one"]
+    with pytest.raises(MessageError, match="up to 64 keys"):
+        parse_keys(json.dumps({"keys": [good] * 65}).encode())
+
+
+def test_key_file_is_read_and_bounded(tmp_path: Any) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(key_set(KEY))
+    assert read_source(str(path)) == key_set(KEY)
+    path.write_bytes(b" " * (256 * 1024 + 1))
+    with pytest.raises(OSError, match="over 262144 bytes"):
+        read_source(str(path))
+
+
+async def test_keys_are_fetched_over_http_without_redirects(
+    aiohttp_keys: Any,
+) -> None:
+    url = await aiohttp_keys(key_set(KEY))
+    assert await asyncio.to_thread(read_source, f"{url}/keys") == key_set(KEY)
+    for path in ("/moved", "/missing", "/huge"):
+        with pytest.raises(OSError):
+            await asyncio.to_thread(read_source, f"{url}{path}")
+
+
+@pytest.fixture
+async def aiohttp_keys() -> Any:
+    from aiohttp import web
+
+    runners: list[web.AppRunner] = []
+
+    async def start(data: bytes) -> str:
+        async def keys(request: web.Request) -> web.Response:
+            return web.Response(body=data)
+
+        async def moved(request: web.Request) -> web.Response:
+            raise web.HTTPFound("/keys")
+
+        async def huge(request: web.Request) -> web.Response:
+            return web.Response(body=b" " * (256 * 1024 + 1))
+
+        app = web.Application()
+        app.router.add_get("/keys", keys)
+        app.router.add_get("/moved", moved)
+        app.router.add_get("/huge", huge)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        runners.append(runner)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
