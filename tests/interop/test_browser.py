@@ -26,6 +26,8 @@ source.onmessage = (event) => {
   const told = JSON.parse(event.data);
   console.log(event.lastEventId, told.type, JSON.stringify(told.payload));
 };
+// A page stays open while its stream is away; Node would end here.
+setInterval(() => {}, 1000);
 """
 
 PATIENCE = 60.0
