@@ -29,7 +29,7 @@ NAMES = {
     ],
     "matcher": ["Matcher", "Group"],
     "fanout": ["Fanout"],
-    "sender": ["send_all"],
+    "sender": ["send_turn"],
 }
 
 

@@ -19,7 +19,7 @@ __all__ = [
     "Matcher",
     "Group",
     "Fanout",
-    "send_all",
+    "send_turn",
     "StreamOpened",
     "DataReceived",
     "StreamClosed",
@@ -51,7 +51,7 @@ def _is_compiled() -> bool:
 if TYPE_CHECKING or not _is_compiled():
     from praxis_fast._pure.fanout import Fanout
     from praxis_fast._pure.matcher import Group, Matcher
-    from praxis_fast._pure.sender import send_all
+    from praxis_fast._pure.sender import send_turn
     from praxis_fast._pure.splitter import JSONSplitter
     from praxis_fast._pure.yamux import (
         DataReceived,
@@ -70,7 +70,7 @@ if TYPE_CHECKING or not _is_compiled():
 else:
     from praxis_fast._core.fanout import Fanout
     from praxis_fast._core.matcher import Group, Matcher
-    from praxis_fast._core.sender import send_all
+    from praxis_fast._core.sender import send_turn
     from praxis_fast._core.splitter import JSONSplitter, select_kernel
     from praxis_fast._core.yamux import (
         DataReceived,

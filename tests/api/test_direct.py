@@ -148,6 +148,21 @@ async def test_descriptor_is_given_up_when_we_close(ends: Ends) -> None:
     assert ends.ours.fd == NO_FD
 
 
+async def test_fanout_knows_the_descriptor_as_long_as_it_may_be_written_to(
+    ends: Ends,
+) -> None:
+    fanout = ends.ours.channel.fanout
+    assert fanout.descriptor(ends.ours) == ends.ours.fd != NO_FD
+    ends.ours.pause_writing()
+    assert fanout.descriptor(ends.ours) == NO_FD
+    ends.ours.resume_writing()
+    assert fanout.descriptor(ends.ours) == ends.ours.fd != NO_FD
+    ends.gateway.broadcast.change(ends.ours, EventFilter())
+    assert fanout.descriptor(ends.ours) == ends.ours.fd
+    ends.ours.connection_lost(None)
+    assert fanout.descriptor(ends.ours) == NO_FD
+
+
 class FakeTransport:
     def __init__(self, **known: Any) -> None:
         self.known = known

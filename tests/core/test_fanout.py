@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from praxis_fast.errors import UsageError
+from tests.conftest import has_core, load_backend
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -489,6 +490,102 @@ def test_what_waits_for_one_subscriber_is_dropped_as_one_gap(fanout: Any) -> Non
     fanout.written("b", 4)
     assert fanout.drop("b") == (5, 5, 1)
     assert fanout.flush() == []
+
+
+class Lazy:
+    """What came to each subscriber of one twin, asked for as seldom as can be."""
+
+    def __init__(self, backend: SimpleNamespace, filters: list[int]) -> None:
+        self.fanout = backend.Fanout()
+        self.data: dict[int, bytes] = {}
+        self.gaps: dict[int, list[tuple[int, int, int]]] = {}
+        self.waiting: dict[int, int] = {}
+        self.gone: list[tuple[int, int]] = []
+        for key, group in enumerate(filters):
+            self.fanout.subscribe(
+                key, group, max_events=5 + key % 7 * 4, policy=POLICIES[key % 3]
+            )
+
+    def flush(self, budget: int | None) -> None:
+        while self.fanout.has_pending:
+            for key, data in self.fanout.flush(budget):
+                assert key not in self.waiting
+                if self.fanout.has_gaps and (gaps := self.fanout.gaps(key)):
+                    self.gaps[key] = self.gaps.get(key, []) + gaps
+                self.data[key] = self.data.get(key, b"") + data
+                self.waiting[key] = len(data)
+
+    def write(self, key: int) -> None:
+        self.fanout.written(key, self.waiting.pop(key, 0))
+
+    def end(self) -> Any:
+        while self.fanout.has_pending or self.waiting:
+            self.flush(None)
+            for key in list(self.waiting):
+                self.write(key)
+        gone = sorted(self.gone + self.fanout.expelled())
+        queued, waiting = self.fanout.queued, self.fanout.pending_bytes
+        return self.data, self.gaps, gone, queued, waiting
+
+
+def test_ws_8_twins_agree_when_nobody_looks_between_publishing_and_flushing(
+    seed: random.Random,
+) -> None:
+    """The work put off by `publish` is done before it could be missed."""
+    twins = [load_backend("pure"), *([load_backend("core")] if has_core() else [])]
+    for _ in range(150):
+        filters = [seed.randrange(8) for _ in range(24)]
+        lazies = [Lazy(twin, filters) for twin in twins]
+        tuples = [tuple(seed.sample(range(8), n)) for n in (1, 3, 8)]
+        budget, seq = seed.choice([None, None, 1, 5, 9]), 0
+        for _ in range(40):
+            to, count = seed.choice(tuples), seed.choice([1, 1, 2, 16, 20])
+            for _ in range(count):
+                seq += 1
+                data, topic = make_frame(seq, 10), seed.choice([None, "a", "b"])
+                for lazy in lazies:
+                    lazy.fanout.publish(data, to, seq, topic=topic)
+            writers = seed.sample(range(24), seed.choice([0, 12, 24]))
+            moves = seed.choice([None, None, None, seed.randrange(24)])
+            is_flushed, is_asked = seed.random() < 0.7, seed.random() < 0.2
+            for lazy in lazies:
+                if is_flushed:
+                    lazy.flush(budget)
+                for key in writers:
+                    lazy.write(key)
+                if moves is not None and moves in lazy.fanout:
+                    lazy.fanout.subscribe(moves, seq % 8, max_events=7)
+                if is_asked:
+                    lazy.gone += lazy.fanout.expelled()
+        first, *others = [lazy.end() for lazy in lazies]
+        assert all(other == first for other in others)
+        assert first[-1] == 0
+
+
+def test_groups_that_are_level_share_one_joined_piece(backend: SimpleNamespace) -> None:
+    fanout, groups = backend.Fanout(), ("g", "h", "i")
+    for key, group in enumerate("gghi"):
+        fanout.subscribe(key, group)
+    for seq in range(3):
+        fanout.publish(b"%d" % seq, groups, seq)
+    handed = fanout.flush()
+    assert handed == [(key, b"012") for key in range(4)]
+    assert len({id(data) for _, data in handed}) == 1
+    assert fanout.pending_bytes == 0
+
+
+def test_frames_are_counted_for_each_subscriber(fanout: Any) -> None:
+    for key in range(3):
+        fanout.subscribe(key, "h" if key else "g")
+    groups = ("g", "h", "nobody")
+    for seq in range(40):
+        fanout.publish(b"x", groups, seq)
+        if seq == 20:
+            assert fanout.queued == 21 * 3
+    fanout.flush()
+    fanout.publish(b"x", ("g",), 40)
+    fanout.flush()
+    assert fanout.queued == 40 * 3 + 1
 
 
 def test_a_subscriber_that_moves_keeps_what_waits_and_what_is_unwritten(

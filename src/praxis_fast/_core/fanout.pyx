@@ -8,7 +8,18 @@ group, so that publishing does nothing per subscriber:
     log         | frame | frame | frame | frame |
                     ^ cursor of a slow one      ^ cursor of all that are level
 
-The log is freed up to the slowest cursor. Two alarms, a position and a number of
+The log is freed up to the slowest cursor. What is published to one tuple of groups is
+first only noted, as a run of frames:
+
+    run         groups (g1, g2, ... gn)   frames | f1 | f2 |
+                        ^ turn: the groups before it have got the frames
+
+A group in which everybody is level is served from the run itself, joined once for all
+groups, and its log is never written to. For every other group, and before anything is
+asked or changed, the frames go into the logs (`settle`). Publishing costs the same for
+any number of groups, and nobody can tell that the work is done later.
+
+Two alarms, a position and a number of
 bytes, say when a subscriber may be over its bounds; only then all are looked at, and
 
 - "disconnect" ends the subscription;
@@ -37,6 +48,8 @@ from praxis_fast._core.matcher cimport Group
 
 cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index)
+    PyObject *PyList_GET_ITEM(object items, Py_ssize_t index)
+    Py_ssize_t PyList_GET_SIZE(object items)
 
 cdef extern from *:
     void prefetch "__builtin_prefetch"(const void *address, int write)
@@ -55,8 +68,15 @@ cdef enum:
     MAX_IDLE_RING = 16
     # Logs without subscribers that may wait to be swept out.
     MAX_DEAD = 64
-    # Groups ahead whose logs are fetched into the cache.
-    AHEAD = 8
+    # Groups, their logs and the first subscribers are fetched into the cache so many
+    # groups ahead.
+    GROUPS_AHEAD = 24
+    LOGS_AHEAD = 16
+    SUBS_AHEAD = 8
+    # A run is settled by whoever publishes the next frame after so many, or so many
+    # bytes: what is put off must not hold the loop, nor much memory, in the end.
+    MAX_RUN = 16
+    MAX_RUN_BYTES = 65536
 
 cdef int64_t NO_ALARM = 0x7FFFFFFFFFFFFFFF
 # Bounds beyond this bound nothing; sums with them must not overflow.
@@ -267,11 +287,14 @@ cdef class Log:
     # The widest bounds of any subscriber there was: what a floating one may need.
     cdef int64_t keep_events
     cdef int64_t keep_bytes
+    # The first subscriber (borrowed) and how many there are.
+    cdef PyObject *first
+    cdef Py_ssize_t count
     cdef bint is_dirty
     cdef bint is_stale
     # Nobody is left, and it is found no more.
     cdef bint is_dropped
-    # Subscribers with a queue of their own.
+    # Subscribers with a queue of their own; None without any.
     cdef dict detached
     cdef list subs
     cdef object group
@@ -280,15 +303,16 @@ cdef class Log:
     # The round: subscribers before `turn` have been served, or had to be passed.
     cdef Py_ssize_t turn
     cdef int64_t round_end
-    # Joined frames of this turn by first position, all up to `joined_end`.
+    # Joined frames of this turn by first position, all up to `joined_end`, and the
+    # piece asked for last; None without any.
     cdef dict joined
     cdef int64_t joined_end
+    cdef bytes latest
+    cdef int64_t latest_from
 
     def __cinit__(self):
         self.mask = -1
         self.subs = []
-        self.detached = {}
-        self.joined = {}
         self.alarm_position = NO_ALARM
         self.alarm_bytes = NO_ALARM
 
@@ -384,6 +408,54 @@ cdef class Log:
         sub.index = index
         return 0
 
+    cdef int count_subs(self) except -1:
+        """The subscribers are others than before."""
+        self.count = len(self.subs)
+        self.first = <PyObject *> self.subs[0] if self.count else NULL
+        return 0
+
+    cdef int add_detached(self, Subscriber sub) except -1:
+        if self.detached is None:
+            self.detached = {}
+        self.detached[sub] = None
+        return 0
+
+    cdef int discard_detached(self, Subscriber sub) except -1:
+        if self.detached is not None:
+            self.detached.pop(sub, None)
+            if not self.detached:
+                self.detached = None
+        return 0
+
+    cdef int forget_joined(self) except -1:
+        self.joined = None
+        self.latest = None
+        return 0
+
+    cdef bint is_level(self) noexcept:
+        """Whether nobody waits for anything, here or for its socket."""
+        cdef Py_ssize_t i
+        if self.is_dirty or self.start != self.end or self.detached is not None:
+            return False
+        if self.count == 1:
+            return (<Subscriber> self.first).is_level(self.end)
+        for i in range(self.count):
+            if not (<Subscriber> PyList_GET_ITEM(self.subs, i)).is_level(self.end):
+                return False
+        return True
+
+    cdef bint pass_run(self, Run run) noexcept:
+        """Go on as if the frames had been appended, taken and trimmed."""
+        cdef int64_t count = run.count
+        if self.end + count > self.alarm_position:
+            return False
+        if self.end_bytes + run.size > self.alarm_bytes:
+            return False
+        self.start = self.end = self.end + count
+        self.start_bytes = self.end_bytes = self.end_bytes + run.size
+        self.trimmed_seq = run.last_seq
+        return True
+
     cdef int lower_alarms(self, Subscriber sub) except -1:
         self.alarm_position = min(self.alarm_position, sub.cursor + sub.max_events)
         self.alarm_bytes = min(self.alarm_bytes, sub.cursor_bytes + sub.max_bytes)
@@ -397,12 +469,17 @@ cdef class Log:
         cdef int64_t begin = position
         if self.end - position == 1:
             return self.frame_at(position).data
-        if self.joined_end != self.end:
-            self.joined.clear()
+        if self.joined is None or self.joined_end != self.end:
+            self.latest = None
+            self.joined = {}
             self.joined_end = self.end
+        elif self.latest_from == position and self.latest is not None:
+            return self.latest
         found = self.joined.get(position)
         if found is not None:
-            return <bytes> found
+            self.latest = <bytes> found
+            self.latest_from = position
+            return self.latest
         data = PyBytes_FromStringAndSize(NULL, self.end_bytes - self.before(position))
         target = PyBytes_AS_STRING(data)
         while position < self.end:
@@ -410,7 +487,8 @@ cdef class Log:
             memcpy(target, PyBytes_AS_STRING(frame.data), frame.size)
             target += frame.size
             position += 1
-        self.joined[begin] = data
+        self.joined[begin] = self.latest = data
+        self.latest_from = begin
         return data
 
 
@@ -418,24 +496,34 @@ cdef class Log:
 cdef class Subscriber:
     """One subscriber's place, bounds and gaps."""
 
+    # What serving touches comes first, in two cache lines.
     cdef object key
     cdef Log log
-    # Its place in the log's list.
-    cdef Py_ssize_t index
     cdef int64_t cursor
     cdef int64_t cursor_bytes
-    cdef int64_t max_bytes
-    cdef int64_t max_events
     cdef int64_t unwritten
     cdef int64_t last_seq
-    cdef int policy
+    # Only of a detached subscriber.
+    cdef Queue queue
+    cdef list gaps
+    # Where its bytes may be written by others, -1 for nowhere.
+    cdef int fd
     # Over its bounds, see the theory of operation; the sequence of its first loss.
     cdef bint is_floating
     cdef int64_t lost_seq
     cdef bint is_ready
-    # Only of a detached subscriber.
-    cdef Queue queue
-    cdef list gaps
+    cdef int policy
+    # Its place in the log's list.
+    cdef Py_ssize_t index
+    cdef int64_t max_bytes
+    cdef int64_t max_events
+
+    def __cinit__(self):
+        self.fd = -1
+
+    cdef inline bint is_level(self, int64_t end) noexcept:
+        """Whether nothing waits for it, here or for its socket."""
+        return self.cursor == end and not self.unwritten and self.queue is None
 
     cdef bint is_waiting(self) noexcept:
         """Whether there is something to serve."""
@@ -487,6 +575,14 @@ cdef class Subscriber:
             self.keep_gap(node.from_seq, node.to_seq, node.dropped)
         return 0
 
+    cdef void take_run(self, Run run) noexcept:
+        """The frames of a run are handed out; the log has passed them already."""
+        self.cursor = self.log.end
+        self.cursor_bytes = self.log.end_bytes
+        self.last_seq = run.last_seq
+        self.unwritten = run.size
+        self.is_ready = False
+
     cdef int keep_loss(self, Loss loss) except -1:
         if loss.dropped:
             self.keep_gap(loss.from_seq, loss.to_seq, loss.dropped)
@@ -508,7 +604,7 @@ cdef class Subscriber:
     cdef int attach(self) except -1:
         """Be level again with the log."""
         self.queue = None
-        self.log.detached.pop(self, None)
+        self.log.discard_detached(self)
         self.cursor = self.log.end
         self.cursor_bytes = self.log.end_bytes
         return self.log.lower_alarms(self)
@@ -571,6 +667,99 @@ cdef class Subscriber:
         return b"".join(frames)
 
 
+@cython.final
+cdef class Run:
+    """Frames published to one tuple of groups that are not in the logs yet."""
+
+    cdef tuple groups
+    cdef list frames
+    # How many there are, their bytes, and the sequence number of the newest.
+    cdef int64_t count
+    cdef int64_t size
+    cdef int64_t last_seq
+    # Groups before this one have got the frames.
+    cdef Py_ssize_t turn
+    cdef bytes joined
+
+    cdef int add(self, Frame frame) except -1:
+        self.frames.append(frame)
+        self.count += 1
+        self.size += frame.size
+        self.last_seq = frame.seq
+        return 0
+
+    cdef bint takes(self, tuple groups) noexcept:
+        """Whether a frame to these groups can still be noted."""
+        return (
+            self.groups is groups
+            and not self.turn
+            and self.count < MAX_RUN
+            and self.size < MAX_RUN_BYTES
+        )
+
+    cdef bytes join(self):
+        """All frames as one; the same object for all who ask."""
+        cdef Frame frame
+        if self.joined is None:
+            if self.count == 1:
+                self.joined = (<Frame> self.frames[0]).data
+            else:
+                self.joined = b"".join([frame.data for frame in self.frames])
+        return self.joined
+
+
+cdef Run make_run(tuple groups, Frame frame):
+    cdef Run run = Run.__new__(Run)
+    run.groups = groups
+    run.frames = []
+    run.add(frame)
+    return run
+
+
+@cython.final
+cdef class Turn:
+    """What is handed out in one go, and to how many more it may be.
+
+    With room for jobs, bytes for whoever has a descriptor are put there.
+    """
+
+    cdef list handed
+    cdef Py_ssize_t room
+    cdef Job *jobs
+    cdef Py_ssize_t *job_count
+
+    cdef int give(self, Subscriber sub, bytes data) except -1:
+        cdef Job *job
+        self.room -= 1
+        if self.jobs == NULL:
+            self.handed.append((sub.key, data))
+        elif sub.fd < 0 or sub.gaps is not None:
+            self.handed.append((sub.key, data, 0))
+        else:
+            job = &self.jobs[self.job_count[0]]
+            Py_INCREF(sub)
+            Py_INCREF(data)
+            job.sub = <PyObject *> sub
+            job.data = <PyObject *> data
+            job.start = PyBytes_AS_STRING(data)
+            job.size = PyBytes_GET_SIZE(data)
+            job.taken = 0
+            job.fd = sub.fd
+            self.job_count[0] += 1
+        return 0
+
+
+cdef Turn make_turn(budget):
+    cdef Turn turn = Turn.__new__(Turn)
+    turn.handed = []
+    turn.room = 0x7FFFFFFFFFFFFFFF
+    if budget is not None:
+        if budget < 1:
+            raise UsageError(f"budget of {budget}, at least 1")
+        turn.room = budget
+    return turn
+
+
 cdef Subscriber make_subscriber(key, int64_t last_seq):
     cdef Subscriber sub = Subscriber.__new__(Subscriber)
     sub.key = key
@@ -595,7 +784,12 @@ cdef class Fanout:
 
     cdef dict subs
     cdef dict logs
-    # Logs with frames nobody was offered yet, and subscribers to serve on their own.
+    # What was published last and has not come to the logs yet.
+    cdef Run run
+    # Logs with frames nobody was offered yet: those being served, and those that come
+    # after them. Then subscribers to serve on their own.
+    cdef list serving
+    cdef Py_ssize_t served
     cdef list dirty
     cdef list ready
     # Logs to trim when there is time.
@@ -605,6 +799,7 @@ cdef class Fanout:
     cdef Counter counter
     cdef uint64_t owner
     cdef int64_t last_seq
+    cdef int64_t queued_count
 
     def __cinit__(self):
         global owners
@@ -612,6 +807,7 @@ cdef class Fanout:
         self.owner = owners
         self.subs = {}
         self.logs = {}
+        self.serving = []
         self.dirty = []
         self.ready = []
         self.stale = []
@@ -623,15 +819,17 @@ cdef class Fanout:
         pass
 
     def __len__(self):
+        self.settle()
         return len(self.subs)
 
     def __contains__(self, key):
+        self.settle()
         return key in self.subs
 
     @property
     def has_pending(self):
         """Whether `flush` may have something to hand out."""
-        return bool(self.dirty) or bool(self.ready)
+        return self.run is not None or self.has_dirty() or bool(self.ready)
 
     @property
     def has_gaps(self):
@@ -642,11 +840,20 @@ cdef class Fanout:
     def pending_bytes(self):
         """Bytes of all frames somebody still waits for."""
         cdef Log log
+        self.settle()
+        for log in list(self.serving):
+            log.trim_passed()
         for log in list(self.dirty):
             log.trim_passed()
         for log in list(self.stale):
             log.trim_passed()
         return self.counter.size
+
+    @property
+    def queued(self):
+        """How many frames there were, each counted for each of its subscribers."""
+        self.settle()
+        return self.queued_count
 
     def subscribe(
         self,
@@ -675,6 +882,7 @@ cdef class Fanout:
         event_bound = min(max_events, MAX_BOUND)
         order = POLICIES.index(policy)
         hash(group)
+        self.settle()
         found = self.subs.get(key)
         sub = make_subscriber(key, self.last_seq) if found is None else <Subscriber> found
         log = self.log_of(group)
@@ -707,6 +915,7 @@ cdef class Fanout:
 
     def unsubscribe(self, key):
         """Forget the subscriber and all that waits; an unknown key is ignored."""
+        self.settle()
         found = self.subs.pop(key, None)
         if found is not None:
             self.forget(<Subscriber> found)
@@ -723,14 +932,32 @@ cdef class Fanout:
         sub.log = log
         sub.index = len(log.subs)
         log.subs.append(sub)
+        log.count_subs()
         log.keep_bytes = max(log.keep_bytes, sub.max_bytes)
         log.keep_events = max(log.keep_events, sub.max_events)
         if sub.queue is None:
             sub.attach()
         else:
-            log.detached[sub] = None
+            log.add_detached(sub)
             self.make_ready(sub)
         return 0
+
+    def point(self, key, int fd):
+        """Say where `send_turn` may write the subscriber's bytes, -1 for nowhere.
+
+        The descriptor is the caller's: it must be -1 again, or the key unsubscribed,
+        before it is closed. A key that is not subscribed is ignored.
+        """
+        found = self.subs.get(key)
+        if found is not None:
+            (<Subscriber> found).fd = max(-1, fd)
+
+    def descriptor(self, key):
+        """Where the subscriber's next bytes may be written; -1 before gaps, too."""
+        found = self.subs.get(key)
+        if found is None or (<Subscriber> found).gaps is not None:
+            return -1
+        return (<Subscriber> found).fd
 
     cdef Log leave(self, Subscriber sub):
         """Take the subscriber out of its log, whatever round is on.
@@ -750,9 +977,10 @@ cdef class Fanout:
             index = log.turn
         log.put(index, <Subscriber> log.subs[last])
         log.subs.pop()
-        log.detached.pop(sub, None)
+        log.count_subs()
+        log.discard_detached(sub)
         if not last:
-            log.joined.clear()
+            log.forget_joined()
             log.trim_to(log.end)
             return log
         if sub.cursor < log.end:
@@ -809,7 +1037,10 @@ cdef class Fanout:
         return 0
 
     def publish(self, frame, groups, int64_t seq, *, topic=None):
-        """Queue the frame for every subscriber of the groups; `seq` never falls."""
+        """Queue the frame for every subscriber of the groups; `seq` never falls.
+
+        Each group is named once. Cheapest is the same tuple of groups again.
+        """
         cdef Frame entry
         if type(frame) is not bytes:
             raise UsageError(f"frame must be bytes, not {type(frame).__name__}")
@@ -825,25 +1056,54 @@ cdef class Fanout:
         entry = make_frame(<bytes> frame, seq, topic, self.counter)
         if type(groups) is not tuple:
             groups = tuple(groups)
-        self.append_all(<tuple> groups, entry)
+        if groups:
+            self.note(<tuple> groups, entry)
 
-    cdef int append_all(self, tuple groups, Frame entry) except -1:
-        cdef Py_ssize_t i, count = PyTuple_GET_SIZE(groups)
+    cdef int note(self, tuple groups, Frame frame) except -1:
+        """Add the frame to the run at hand, or begin another."""
+        cdef Run run
+        if self.run is not None and self.run.takes(groups):
+            return self.run.add(frame)
+        run = make_run(groups, frame)
+        while self.run is not None:
+            self.settle()
+        self.run = run
+        return 0
+
+    cdef int settle(self) except -1:
+        """Put the frames of the run into the logs of the groups that are left."""
+        cdef Run run = self.run
         cdef Log log
-        for i in range(count):
-            if i + AHEAD < count:
-                fetch_log(PyTuple_GET_ITEM(groups, i + AHEAD))
-            log = self.find_log(<object> PyTuple_GET_ITEM(groups, i))
+        if run is None:
+            return 0
+        # Whoever settles it meanwhile, on behalf of the collector, goes on from here.
+        while self.run is run and run.turn < PyTuple_GET_SIZE(run.groups):
+            log = self.next_log(run)
             if log is not None:
-                self.append(log, entry)
+                self.append_run(log, run)
+        if self.run is run:
+            self.run = None
+        return 0
+
+    cdef Log next_log(self, Run run):
+        cdef Py_ssize_t at = run.turn
+        run.turn += 1
+        look_ahead(run.groups, at)
+        return self.find_log(<object> PyTuple_GET_ITEM(run.groups, at))
+
+    cdef int append_run(self, Log log, Run run) except -1:
+        cdef Frame frame
+        for frame in run.frames:
+            self.append(log, frame)
         return 0
 
     cdef int append(self, Log log, Frame frame) except -1:
         log.append(frame)
+        self.queued_count += log.count
         if not log.is_dirty:
             log.is_dirty = True
             self.dirty.append(log)
-        if log.detached:
+        if log.detached is not None:
             self.append_detached(log, frame)
         if log.end > log.alarm_position or log.end_bytes > log.alarm_bytes:
             self.check_bounds(log)
@@ -907,7 +1167,7 @@ cdef class Fanout:
         """An attached subscriber has gone over its bounds: the log may be trimmed."""
         if sub.policy == COALESCE:
             sub.detach()
-            sub.log.detached[sub] = None
+            sub.log.add_detached(sub)
             self.make_ready(sub)
         else:
             sub.lost_seq = sub.log.frame_at(sub.cursor).seq
@@ -926,24 +1186,82 @@ cdef class Fanout:
         subscriber that has nothing but gaps to be told. Call again while
         `has_pending`; a subscriber served now comes last the next time.
         """
-        cdef list handed = []
-        cdef Py_ssize_t limit = 0x7FFFFFFFFFFFFFFF
-        if budget is not None:
-            if budget < 1:
-                raise UsageError(f"budget of {budget}, at least 1")
-            limit = budget
+        cdef Turn turn = make_turn(budget)
+        self.serve_turn(turn)
+        return turn.handed
+
+    cdef int settle_job(self, Job *job, list left) except -1:
+        """Note what was written; the rest is `left` to do."""
+        cdef Subscriber sub = <Subscriber> job.sub
+        sub.unwritten = max(0, sub.unwritten - job.taken)
+        if sub.log is None:
+            return 0
+        self.make_ready(sub)
+        if job.taken < job.size:
+            left.append((sub.key, <bytes> job.data, job.taken))
+        return 0
+
+    cdef int serve_turn(self, Turn turn) except -1:
+        cdef Py_ssize_t room = turn.room
+        if self.run is not None and (self.ready or self.has_dirty()):
+            self.settle()
         if self.ready:
             # Logs wait behind those on their own, but never for the whole slice.
-            self.serve_ready(handed, (limit + 1) // 2 if self.dirty else limit)
-        while self.dirty and len(handed) < limit:
-            self.serve_logs(handed, limit)
-        if self.ready and len(handed) < limit:
-            self.serve_ready(handed, limit)
-        self.trim_stale()
-        return handed
+            if self.has_dirty():
+                turn.room = (room + 1) // 2
+            room -= turn.room
+            self.serve_ready(turn)
+            turn.room += room
+        self.serve_logs(turn)
+        if self.run is not None and turn.room > 0:
+            self.serve_run(turn)
+        if self.ready and turn.room > 0:
+            self.serve_ready(turn)
+        return self.trim_stale()
+
+    cdef int serve_run(self, Turn turn) except -1:
+        """Hand the run out, group by group, while nobody settles it."""
+        cdef Run run = self.run
+        cdef Log log
+        cdef Py_ssize_t count = PyTuple_GET_SIZE(run.groups)
+        while turn.room > 0 and run.turn < count and self.run is run:
+            log = self.next_log(run)
+            if log is not None and not self.serve_level(log, run, turn):
+                self.append_run(log, run)
+                self.serve_logs(turn)
+        if self.run is run and run.turn >= count:
+            self.run = None
+        return 0
+
+    cdef bint serve_level(self, Log log, Run run, Turn turn) except -1:
+        """Hand the run out to a group that is level; False when it is not."""
+        cdef bytes data = run.join()
+        cdef Subscriber sub
+        cdef list subs = None
+        if log.count > turn.room:
+            return False
+        if log.count > 1:
+            # Out of reach of whatever the collector may run in between.
+            subs = list(log.subs)
+        # From here to the end of the loop nothing is allocated.
+        if not log.is_level() or not log.pass_run(run):
+            return False
+        self.queued_count += run.count * log.count
+        if subs is None:
+            sub = <Subscriber> log.first
+            sub.take_run(run)
+            turn.give(sub, data)
+            return True
+        for sub in subs:
+            sub.take_run(run)
+        for sub in subs:
+            if sub.log is log:
+                turn.give(sub, data)
+        return True
 
     def is_waiting(self, key):
         """Whether the subscriber has frames or gaps coming that were not handed out."""
+        self.settle()
         found = self.subs.get(key)
         return found is not None and (<Subscriber> found).is_waiting()
 
@@ -955,6 +1273,7 @@ cdef class Fanout:
         cdef Subscriber sub
         cdef Log log
         cdef bytes data
+        self.settle()
         found = self.subs.get(key)
         if found is None:
             return None
@@ -976,6 +1295,7 @@ cdef class Fanout:
         cdef int64_t from_seq, to_seq = 0, dropped = 0
         cdef list lost
         cdef Log log
+        self.settle()
         found = self.subs.get(key)
         if found is None:
             return None
@@ -992,7 +1312,7 @@ cdef class Fanout:
             dropped += gap[2]
         return (from_seq, to_seq, dropped)
 
-    cdef int serve_ready(self, list handed, Py_ssize_t limit) except -1:
+    cdef int serve_ready(self, Turn turn) except -1:
         # Out of reach of whatever the collector may run in between.
         cdef list ready = self.ready, rest
         cdef Py_ssize_t i = 0
@@ -1000,14 +1320,14 @@ cdef class Fanout:
         cdef Log log
         self.ready = []
         try:
-            while i < len(ready) and len(handed) < limit:
+            while i < len(ready) and turn.room > 0:
                 sub = <Subscriber> ready[i]
                 i += 1
                 if sub.is_ready:
                     sub.is_ready = False
                     if not sub.unwritten and sub.is_waiting():
                         log = sub.log
-                        handed.append((sub.key, self.serve(sub)))
+                        turn.give(sub, self.serve(sub))
                         self.make_stale(log)
         finally:
             # Not by adding lists: that runs the collector after it has measured both.
@@ -1016,40 +1336,68 @@ cdef class Fanout:
             self.ready = rest
         return 0
 
-    cdef int serve_logs(self, list handed, Py_ssize_t limit) except -1:
-        cdef list dirty = self.dirty, rest
-        cdef Py_ssize_t i = 0
+    cdef inline bint has_dirty(self) noexcept:
+        return self.served < PyList_GET_SIZE(self.serving) or PyList_GET_SIZE(self.dirty)
+
+    cdef Log next_dirty(self):
+        """Take the log to serve next; None without any."""
+        cdef list fresh, _former
+        if not self.has_dirty():
+            return None
+        if self.served >= len(self.serving):
+            # Making a list may run the collector, and that serve others.
+            fresh = []
+            if self.served >= len(self.serving):
+                _former = self.serving
+                self.serving = self.dirty
+                self.served = 0
+                self.dirty = fresh
+        if self.served >= len(self.serving):
+            return None
+        self.served += 1
+        return <Log> self.serving[self.served - 1]
+
+    cdef int serve_logs(self, Turn turn) except -1:
         cdef Log log
-        self.dirty = []
-        try:
-            while i < len(dirty) and len(handed) < limit:
-                log = <Log> dirty[i]
-                if not self.serve_round(log, handed, limit):
-                    break
-                i += 1
-                log.turn = 0
-                log.is_dirty = log.end != log.round_end
-                if log.is_dirty:
-                    self.dirty.append(log)
-        finally:
-            rest = dirty[i:]
-            rest.extend(self.dirty)
-            self.dirty = rest
+        cdef bint is_over = False
+        while turn.room > 0:
+            log = self.next_dirty()
+            if log is None:
+                break
+            is_over = False
+            try:
+                is_over = self.serve_round(log, turn)
+            finally:
+                self.end_round(log, is_over)
         return 0
 
-    cdef bint serve_round(self, Log log, list handed, Py_ssize_t limit) except -1:
+    cdef int end_round(self, Log log, bint is_over) except -1:
+        """A log that is not through comes first the next time, or has new frames."""
+        if is_over:
+            log.turn = 0
+            log.is_dirty = log.end != log.round_end
+            if log.is_dirty:
+                self.dirty.append(log)
+        elif self.served and self.serving[self.served - 1] is log:
+            self.served -= 1
+        else:
+            # The collector ran somebody who served others meanwhile.
+            self.dirty.append(log)
+        return 0
+
+    cdef bint serve_round(self, Log log, Turn turn) except -1:
         """Go on with the round of a group; whether it is over."""
         cdef Subscriber sub
         if log.turn == 0:
             log.round_end = log.end
             self.make_stale(log)
         while log.turn < len(log.subs):
-            if len(handed) >= limit:
+            if turn.room <= 0:
                 return False
             sub = <Subscriber> log.subs[log.turn]
             log.turn += 1
             if not sub.unwritten and sub.is_waiting():
-                handed.append((sub.key, self.serve(sub)))
+                turn.give(sub, self.serve(sub))
         return True
 
     cdef bytes serve(self, Subscriber sub):
@@ -1072,7 +1420,7 @@ cdef class Fanout:
             else:
                 log.is_stale = False
                 log.trim_passed()
-                log.joined.clear()
+                log.forget_joined()
         return 0
 
     def written(self, key, int64_t n):
@@ -1098,6 +1446,7 @@ cdef class Fanout:
         """
         cdef Subscriber sub
         cdef list taken
+        self.settle()
         found = self.subs.get(key)
         if found is None:
             return []
@@ -1115,18 +1464,58 @@ cdef class Fanout:
 
         For one that was handed nothing it is the last event before it subscribed.
         """
-        cdef list taken = self.gone
+        cdef list taken
+        self.settle()
+        taken = self.gone
         self.gone = []
         return taken
 
 
-cdef inline void fetch_log(PyObject *group) noexcept:
-    """Bring the log of a matched group into the cache, two lines of it."""
-    cdef PyObject *log
-    if type(<object> group) is Group:
-        log = <PyObject *> (<Group> group).log
-        prefetch(log, 1)
-        prefetch(<char *> log + 64, 1)
+cdef int collect_jobs(
+    object fanout, budget, Job *jobs, Py_ssize_t *count, list left
+) except -1:
+    """As `flush`, with jobs for those who have a descriptor; `settle_jobs` must follow."""
+    cdef Turn turn = make_turn(budget)
+    turn.jobs = jobs
+    turn.job_count = count
+    turn.handed = left
+    return (<Fanout?> fanout).serve_turn(turn)
+
+
+cdef int settle_jobs(object fanout, Job *jobs, Py_ssize_t count, list left) except -1:
+    """Take the jobs back, with what was written."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        (<Fanout> fanout).settle_job(&jobs[i], left)
+        Py_DECREF(<object> jobs[i].data)
+        Py_DECREF(<object> jobs[i].sub)
+    return 0
+
+
+cdef inline void look_ahead(tuple groups, Py_ssize_t at) noexcept:
+    """Bring what comes next into the cache: groups, then logs, then subscribers."""
+    cdef Py_ssize_t left = PyTuple_GET_SIZE(groups) - at
+    cdef PyObject *found
+    if left > GROUPS_AHEAD:
+        prefetch(PyTuple_GET_ITEM(groups, at + GROUPS_AHEAD), 0)
+    if left > LOGS_AHEAD:
+        found = known_log(PyTuple_GET_ITEM(groups, at + LOGS_AHEAD))
+        prefetch(found, 1)
+        prefetch(<char *> found + 64, 1)
+        prefetch(<char *> found + 128, 1)
+    if left > SUBS_AHEAD:
+        found = known_log(PyTuple_GET_ITEM(groups, at + SUBS_AHEAD))
+        if found != NULL:
+            found = (<Log> found).first
+            prefetch(found, 1)
+            prefetch(<char *> found + 64, 1)
+
+
+cdef inline PyObject *known_log(PyObject *group) noexcept:
+    """The log of a matched group, in whatever fan-out; NULL when unknown."""
+    if type(<object> group) is Group and (<Group> group).log is not None:
+        return <PyObject *> (<Group> group).log
+    return NULL
 
 
 cdef int check_bound(str name, value) except -1:

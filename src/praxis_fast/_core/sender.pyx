@@ -1,13 +1,13 @@
 # Unsafe directives (setup.py): no bounds checks, no negative indexes.
-"""Bytes straight to the kernel, one write per receiver.
+"""Bytes straight to the kernel, one write per subscriber of a fan-out.
 
 The one place in the core that touches the world: it knows descriptors and nothing of
 sockets, loops or addresses. A write costs the kernel 4 µs; reaching it through Python's
-own calls costs 1 µs more, which is what this saves. The interpreter is let go once per
-`BATCH` writes.
+own calls costs 1 µs more, which is what this saves. Nothing is made for a subscriber
+whose bytes the kernel takes whole, and the interpreter is let go once per `BATCH`.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from praxis_fast._core.fanout cimport Job, collect_jobs, settle_jobs
 
 cdef extern from *:
     """
@@ -35,68 +35,31 @@ cdef extern from *:
     Py_ssize_t praxis_send(int fd, const char *data, Py_ssize_t size) noexcept nogil
 
 cdef enum:
-    # 64 writes hold no more than this many entries on the stack.
+    # 64 jobs take 2 KiB of the stack.
     BATCH = 64
 
 
-cdef struct Job:
-    const char *data
-    Py_ssize_t size
-    Py_ssize_t taken
-    int fd
+def send_turn(fanout, budget=BATCH):
+    """Flush, and write each subscriber's bytes to the descriptor `point` gave it.
 
-
-def send_all(turn, written):
-    """Write each receiver's bytes to its non-blocking socket `fd`.
-
-    `written` is called with each receiver whose bytes the kernel took whole. The others
-    are returned with the number of bytes taken, 0 for whatever error there was and for
-    a negative descriptor. The descriptors must stay open during the call.
+    What the kernel takes counts as `written`. Returned is who has to be looked after,
+    as (key, bytes, how many of them are written): those without a descriptor, those
+    with gaps to be told first, and those whose bytes the kernel did not take whole, for
+    whatever reason. At most `budget` subscribers are served, and no more than 64. The
+    descriptors must be non-blocking and stay open during the call.
     """
-    # Nobody else can change it, so the bytes stay while the interpreter is let go.
-    cdef tuple items = tuple(turn)
     cdef list left = []
-    cdef Py_ssize_t start
-    for start in range(0, len(items), BATCH):
-        send_batch(items, start, min(start + BATCH, len(items)), written, left)
+    cdef Job[BATCH] jobs
+    cdef Py_ssize_t i, count = 0
+    try:
+        collect_jobs(fanout, min(budget, BATCH), jobs, &count, left)
+    finally:
+        with nogil:
+            for i in range(count):
+                send_one(&jobs[i])
+        settle_jobs(fanout, jobs, count, left)
     return left
 
 
-cdef int send_batch(
-    tuple items, Py_ssize_t start, Py_ssize_t end, object written, list left
-) except -1:
-    cdef Job jobs[BATCH]
-    cdef Py_ssize_t i
-    cdef tuple item
-    for i in range(start, end):
-        prepare(&jobs[i - start], <tuple?> items[i])
-    with nogil:
-        for i in range(end - start):
-            send_one(&jobs[i])
-    for i in range(start, end):
-        item = <tuple> items[i]
-        if jobs[i - start].taken == jobs[i - start].size:
-            written(item[0], jobs[i - start].size)
-        else:
-            left.append((item[0], item[1], jobs[i - start].taken))
-    return 0
-
-
-cdef int prepare(Job *job, tuple item) except -1:
-    cdef object data
-    receiver, data = item
-    if not PyBytes_CheckExact(data):
-        raise TypeError(f"a bytes-like object is required, not '{type(data).__name__}'")
-    job.fd = receiver.fd
-    job.data = PyBytes_AS_STRING(data)
-    job.size = PyBytes_GET_SIZE(data)
-    return 0
-
-
 cdef inline void send_one(Job *job) noexcept nogil:
-    cdef Py_ssize_t taken
-    job.taken = 0
-    if job.fd >= 0:
-        taken = praxis_send(job.fd, job.data, job.size)
-        if taken > 0:
-            job.taken = taken
+    job.taken = max(0, praxis_send(job.fd, job.start, job.size))

@@ -63,6 +63,7 @@ class Subscriber:
 
     __slots__ = (
         "events",
+        "fd",
         "gaps",
         "group",
         "is_coalescing",
@@ -85,6 +86,7 @@ class Subscriber:
         self.size = self.events = 0
         self.gaps: list[Gap] = []
         self.unwritten = 0
+        self.fd = -1
         self.last_seq = last_seq
         self.is_coalescing = False
 
@@ -172,7 +174,15 @@ class Fanout:
     that does not help. `pending_bytes` counts each waiting frame once.
     """
 
-    __slots__ = ("_expelled", "_groups", "_joined", "_last_seq", "_ready", "_subs")
+    __slots__ = (
+        "_expelled",
+        "_groups",
+        "_joined",
+        "_last_seq",
+        "_queued",
+        "_ready",
+        "_subs",
+    )
 
     def __init__(self) -> None:
         self._subs: dict[Hashable, Subscriber] = {}
@@ -181,6 +191,7 @@ class Fanout:
         self._joined: dict[tuple[Frame, ...], bytes] = {}
         self._expelled: list[tuple[Hashable, int]] = []
         self._last_seq = 0
+        self._queued = 0
 
     def __len__(self) -> int:
         return len(self._subs)
@@ -203,6 +214,11 @@ class Fanout:
         """Bytes of all frames somebody still waits for."""
         waiting = {frame for sub in self._subs.values() for frame in sub.frames}
         return sum(len(frame.data) for frame in waiting)
+
+    @property
+    def queued(self) -> int:
+        """How many frames there were, each counted for each of its subscribers."""
+        return self._queued
 
     def subscribe(
         self,
@@ -239,6 +255,21 @@ class Fanout:
             self._ready.pop(key, None)
             self._leave(sub)
 
+    def point(self, key: Hashable, fd: int) -> None:
+        """Say where `send_turn` may write the subscriber's bytes, -1 for nowhere.
+
+        The descriptor is the caller's: it must be -1 again, or the key unsubscribed,
+        before it is closed. A key that is not subscribed is ignored.
+        """
+        sub = self._subs.get(key)
+        if sub is not None:
+            sub.fd = max(-1, fd)
+
+    def descriptor(self, key: Hashable) -> int:
+        """Where the subscriber's next bytes may be written; -1 before gaps, too."""
+        sub = self._subs.get(key)
+        return -1 if sub is None or sub.gaps else sub.fd
+
     def _leave(self, sub: Subscriber) -> None:
         members = self._groups.get(sub.group, {})
         members.pop(sub.key, None)
@@ -253,7 +284,10 @@ class Fanout:
         *,
         topic: str | None = None,
     ) -> None:
-        """Queue the frame for every subscriber of the groups; `seq` never falls."""
+        """Queue the frame for every subscriber of the groups; `seq` never falls.
+
+        Each group is named once. Cheapest is the same tuple of groups again.
+        """
         if type(frame) is not bytes:
             raise UsageError(f"frame must be bytes, not {type(frame).__name__}")
         if not frame:
@@ -266,7 +300,9 @@ class Fanout:
         self._joined.clear()
         entry = Frame(frame, seq, topic)
         for group in groups:
-            for sub in list(self._groups.get(group, {}).values()):
+            subs = list(self._groups.get(group, {}).values())
+            self._queued += len(subs)
+            for sub in subs:
                 self._append(sub, entry)
 
     def _append(self, sub: Subscriber, frame: Frame) -> None:

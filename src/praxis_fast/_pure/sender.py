@@ -1,39 +1,35 @@
-"""Bytes straight to the kernel, one write per receiver."""
+"""Bytes straight to the kernel, one write per subscriber of a fan-out."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Hashable
 
-    class Addressee(Protocol):
-        """Whoever owns a descriptor that may be written to without waiting."""
+    from praxis_fast._pure.fanout import Fanout
 
-        @property
-        def fd(self) -> int: ...
-
-    Receiver = TypeVar("Receiver", bound=Addressee)
+# The most that one call serves.
+BATCH = 64
 
 
-def send_all(
-    turn: Iterable[tuple[Receiver, bytes]],
-    written: Callable[[Receiver, int], object],
-) -> list[tuple[Receiver, bytes, int]]:
-    """Write each receiver's bytes to its non-blocking socket `fd`.
+def send_turn(fanout: Fanout, budget: int = BATCH) -> list[tuple[Hashable, bytes, int]]:
+    """Flush, and write each subscriber's bytes to the descriptor `point` gave it.
 
-    `written` is called with each receiver whose bytes the kernel took whole. The others
-    are returned with the number of bytes taken, 0 for whatever error there was and for
-    a negative descriptor. The descriptors must stay open during the call.
+    What the kernel takes counts as `written`. Returned is who has to be looked after,
+    as (key, bytes, how many of them are written): those without a descriptor, those
+    with gaps to be told first, and those whose bytes the kernel did not take whole, for
+    whatever reason. At most `budget` subscribers are served, and no more than 64. The
+    descriptors must be non-blocking and stay open during the call.
     """
-    left: list[tuple[Receiver, bytes, int]] = []
-    for receiver, data in turn:
-        size = _send(receiver.fd, data)
-        if size == len(data):
-            written(receiver, size)
-        else:
-            left.append((receiver, data, size))
+    left: list[tuple[Hashable, bytes, int]] = []
+    for key, data in fanout.flush(min(budget, BATCH)):
+        fd = fanout.descriptor(key)
+        taken = _send(fd, data)
+        fanout.written(key, taken)
+        if fd < 0 or taken < len(data):
+            left.append((key, data, taken))
     return left
 
 

@@ -7,11 +7,11 @@ only when a group of that shape matches, and appends the frame to the groups. Th
 runs once per loop turn, joins what each socket has not got yet, and lets the loop go on
 after `SLICE` sockets or `SLICE_SECONDS`, whichever comes first.
 
-A receiver whose transport holds nothing back names its descriptor: the bytes then go
-straight to the kernel. What the kernel leaves goes through `deliver` to the transport,
-which keeps it; the Fanout gives that receiver no more until `written` says that it is
-through, so the two ways never mix up the order. What piles up meanwhile is bounded by
-the subscriber's policy.
+A receiver whose transport holds nothing back names its descriptor (`point`): the bytes
+then go straight to the kernel. What the kernel leaves, and what follows a gap, goes
+through `deliver` to the transport, which keeps it; the Fanout gives that receiver no
+more until `written` says that it is through, so the two ways never mix up the order.
+What piles up meanwhile is bounded by the subscriber's policy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from praxis_fast.api.counters import Counters
 from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
-from praxis_fast.core import Fanout, send_all
+from praxis_fast.core import Fanout, send_turn
 from praxis_fast.events.stages import Stages
 from praxis_fast.events.view_matcher import ViewMatcher
 
@@ -66,7 +66,7 @@ class Receiver(Protocol):
 class Channel:
     """The receivers of one message shape."""
 
-    __slots__ = ("fanout", "matcher", "pack", "shape", "stages", "timed")
+    __slots__ = ("_counted", "fanout", "matcher", "pack", "shape", "stages", "timed")
 
     def __init__(
         self,
@@ -81,6 +81,13 @@ class Channel:
         self.timed: float | None = None
         self.matcher = ViewMatcher()
         self.fanout = Fanout()
+        self._counted = 0
+
+    def count_queued(self) -> None:
+        """Add what was queued since the last time."""
+        queued = self.fanout.queued
+        self.stages.queued += queued - self._counted
+        self._counted = queued
 
 
 class Broadcast:
@@ -131,6 +138,7 @@ class Broadcast:
             max_events=self._limits.max_queued_events,
             policy=receiver.policy,
         )
+        self.point(receiver)
 
     def change(self, receiver: Receiver, wanted: EventFilter) -> bool:
         """Replace a receiver's filter; what it was promised so far is written first.
@@ -162,6 +170,10 @@ class Broadcast:
         receiver.channel.fanout.unsubscribe(receiver)
         return was_there
 
+    def point(self, receiver: Receiver) -> None:
+        """Take note of the receiver's descriptor, which is another one now."""
+        receiver.channel.fanout.point(receiver, receiver.fd)
+
     def written(self, receiver: Receiver, size: int) -> None:
         """The kernel took what `deliver` had to leave."""
         if receiver not in self:
@@ -181,7 +193,7 @@ class Broadcast:
         """
         data = receiver.channel.fanout.flush_key(receiver)
         if data is not None:
-            self._leave_rest(receiver, self._tell_gaps(receiver, data), 0)
+            self._leave_rest(receiver, data)
 
     def _on_event(self, event: Event) -> None:
         is_timed = event.seq == self._watch.seq
@@ -197,7 +209,6 @@ class Broadcast:
                     channel.pack,
                 )
                 channel.fanout.publish(frame, groups, event.seq)
-                channel.stages.queued += sum([len(group.keys) for group in groups])
                 if is_timed:
                     channel.stages.enqueued()
                     channel.timed = self._watch.begun
@@ -220,6 +231,7 @@ class Broadcast:
                     self._tell_written(channel, channel.timed)
             gone = cast("list[tuple[Receiver, int]]", channel.fanout.expelled())
             self._expelled += gone
+            channel.count_queued()
         self._tell_expelled()
         self.counters.turns.observe(self._clock() - begun)
 
@@ -231,22 +243,17 @@ class Broadcast:
 
     def _flush_slice(self, channel: Channel, until: float) -> None:
         for _ in range(0, SLICE, STRIDE):
-            self._flush(channel, STRIDE)
+            self._flush(channel.fanout)
             if not channel.fanout.has_pending:
                 return
             if self._clock() >= until:
                 break
         self._schedule()
 
-    def _flush(self, channel: Channel, budget: int) -> None:
-        fanout = channel.fanout
-        turn = cast("list[tuple[Receiver, bytes]]", fanout.flush(budget))
-        if fanout.has_gaps:
-            turn = [
-                (receiver, self._tell_gaps(receiver, data)) for receiver, data in turn
-            ]
-        for receiver, data, size in send_all(turn, fanout.written):
-            self._leave_rest(receiver, data, size)
+    def _flush(self, fanout: Fanout) -> None:
+        left = cast("list[tuple[Receiver, bytes, int]]", send_turn(fanout, STRIDE))
+        for receiver, data, size in left:
+            self._leave_rest(receiver, data[size:])
 
     def _tell_gaps(self, receiver: Receiver, data: bytes) -> bytes:
         channel = receiver.channel
@@ -255,15 +262,13 @@ class Broadcast:
         channel.stages.gaps += len(gaps)
         return b"".join(gap_frame(*gap, pack=channel.pack) for gap in gaps) + data
 
-    @staticmethod
-    def _leave_rest(receiver: Receiver, data: bytes, size: int) -> None:
-        """Hand the transport what the kernel did not take."""
+    def _leave_rest(self, receiver: Receiver, data: bytes) -> None:
+        """Hand the transport what was not written, and gaps first."""
         fanout = receiver.channel.fanout
-        if size:
-            fanout.written(receiver, size)
-        rest = data[size:]
-        if receiver.deliver(rest):
-            fanout.written(receiver, len(rest))
+        if fanout.has_gaps:
+            data = self._tell_gaps(receiver, data)
+        if receiver.deliver(data):
+            fanout.written(receiver, len(data))
 
     def _tell_expelled(self) -> None:
         for _ in range(min(STRIDE, len(self._expelled))):

@@ -221,7 +221,7 @@ class EventSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel takes no more for now."""
         self.is_paused = True
-        self.fd = NO_FD
+        self._point(NO_FD)
         self._moved_at = self._gateway.now()
         self._left = self._transport.get_write_buffer_size()
         if not self._transport.is_closing():
@@ -231,7 +231,7 @@ class EventSocket(asyncio.Protocol):
         """The kernel took everything."""
         self.is_paused = False
         if self._inbound.is_open and not self._transport.is_closing():
-            self.fd = descriptor(self._transport)
+            self._point(descriptor(self._transport))
         owed, self._owed = self._owed, 0
         if owed:
             self._gateway.broadcast.written(self, owed)
@@ -243,7 +243,7 @@ class EventSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
         # The transport closes the descriptor after this; its number may come again.
-        self.fd = NO_FD
+        self._point(NO_FD)
         self._inbox = None
         self._close_by = None
         self._gateway.forget(self)
@@ -254,8 +254,13 @@ class EventSocket(asyncio.Protocol):
 
     # inside
 
+    def _point(self, fd: int) -> None:
+        """Have the broadcast write there, or through us."""
+        self.fd = fd
+        self._gateway.broadcast.point(self)
+
     def _leave(self) -> None:
-        self.fd = NO_FD
+        self._point(NO_FD)
         self._gateway.leave(self)
 
     def _write_inbound(self) -> None:
