@@ -975,7 +975,8 @@ cdef class Fanout:
             log.turn -= 1
             log.put(index, <Subscriber> log.subs[log.turn])
             index = log.turn
-        log.put(index, <Subscriber> log.subs[last])
+        if index < last:
+            log.put(index, <Subscriber> log.subs[last])
         log.subs.pop()
         log.count_subs()
         log.discard_detached(sub)

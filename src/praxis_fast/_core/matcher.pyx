@@ -36,12 +36,16 @@ cdef extern from "Python.h":
     Py_UCS4 PyUnicode_READ(int kind, void *data, Py_ssize_t index)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     int PyUnicode_Contains(object text, object part) except -1
+    int PyType_IsSubtype(PyTypeObject *one, PyTypeObject *other)
 
 cdef extern from "structmember.h":
     ctypedef struct PyMemberDef:
         int type
         Py_ssize_t offset
+    ctypedef struct PyDescrObject:
+        PyTypeObject *d_type
     ctypedef struct PyMemberDescrObject:
+        PyDescrObject d_common
         PyMemberDef *d_member
     PyTypeObject PyMemberDescr_Type
     int T_OBJECT_EX
@@ -187,12 +191,17 @@ cdef class Reader:
         """Note where instances of the class keep their fields; 0 for "ask"."""
         cdef int field
         cdef PyMemberDef *member
+        cdef bint is_own
         for field in range(EVENT_FIELDS):
             found = getattr(event_class, EVENT_NAMES[field], None)
             self.offsets[field] = 0
             if found is not None and Py_TYPE(found) == &PyMemberDescr_Type:
                 member = (<PyMemberDescrObject *> found).d_member
-                if member.type == T_OBJECT_EX:
+                # One borrowed from another class would point beyond the instance.
+                is_own = PyType_IsSubtype(
+                    <PyTypeObject *> event_class, (<PyMemberDescrObject *> found).d_common.d_type
+                )
+                if is_own and member.type == T_OBJECT_EX:
                     self.offsets[field] = member.offset
         self.event_class = event_class
         return 0
@@ -991,9 +1000,11 @@ cdef class Matcher:
         return 0
 
     cdef int forget_answers(self) except -1:
+        # Made first: the collector may run here, and anything with it.
+        cdef list fresh = [None] * (ANSWER_SETS * ANSWER_WAYS)
         cdef list former = self.answer_groups
         cdef Py_ssize_t i
-        self.answer_groups = [None] * (ANSWER_SETS * ANSWER_WAYS)
+        self.answer_groups = fresh
         for i in range(ANSWER_SETS * ANSWER_WAYS):
             PyMem_Free(self.answers[i].shape)
             self.answers[i].shape = NULL
