@@ -163,8 +163,9 @@ async def test_what_one_client_asks_writes_to_nobody_else(
 
 
 async def test_prc_1_goodbyes_are_said_in_slices_and_name_the_last_event_sent(
-    gateway: EventGateway, bus: EventBus
+    bus: EventBus,
 ) -> None:
+    gateway = EventGateway(bus, Access(), peers=list)
     clients = [enter(gateway) for _ in range(2 * STRIDE)]
     bus.publish("a")
     closing = asyncio.create_task(gateway.close(timeout=5.0))
