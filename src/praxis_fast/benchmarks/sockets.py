@@ -34,9 +34,8 @@ MODULES: Final = {
     "starlette": "starlette",
 }
 
-# Deliveries a second while the age of events is measured, and events for that.
+# Deliveries a second while the age of events is measured.
 PACE: Final = 20_000
-PACED: Final = 20
 
 # Turns of many events: their messages have to fit in the clients' kernel buffers.
 CROWDED_TURNS: Final = 4
@@ -135,7 +134,7 @@ def measure(
     *,
     rounds: int = 5,
     turns: int = 16,
-    paced: int = PACED,
+    paced: int = 10,
     notes: Notes | None = None,
 ) -> list[Table]:
     """All servers in turn, round after round, each with so many clients."""

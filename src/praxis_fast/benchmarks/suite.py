@@ -51,7 +51,7 @@ class Scale:
     """Links and streams left idle."""
     clients: Sequence[int] = (100, 1000)
     turns: int = 16
-    paced: int = sockets.PACED
+    paced: int = 10
     most_for_all: int = 5000
     """With more clients than that, only our gateway and the floor are measured."""
     heavy_rounds: int = 3
@@ -62,9 +62,10 @@ SCALES: Final = {
     "full": Scale(
         rounds=9,
         subscribers=(*matching.SIZES, matching.LARGEST),
-        work=links.Work(dials=20, pings=100),
+        work=links.Work(dials=10, pings=100),
         idle=(400, 900),
         clients=(100, 1000, 5000, 10_000),
+        paced=30,
         heavy_rounds=5,
     ),
     "normal": Scale(rounds=5),
@@ -242,7 +243,7 @@ def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
             clients,
             rounds=scale.heavy_rounds,
             turns=max(2, min(scale.turns, 16_000 // clients)),
-            paced=max(4, min(scale.paced, 20_000 // clients)),
+            paced=max(4, min(scale.paced, 30_000 // clients)),
         )
         title = f"{len(servers)} servers, {clients:,} clients"
         yield Job("sockets", title, partial(_noting, measure), sockets.RAISED)
