@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from praxis_fast.errors import NoiseError
 from praxis_fast.wire.keys import PrivateKey
-from praxis_fast.wire.noise import SIGNATURE_PREFIX, NoiseHandshake
+from praxis_fast.wire.noise import SIGNATURE_PREFIX, NoiseHandshake, StaticKey
 from praxis_fast.wire.noise_state import CipherState, HandshakeState
 from praxis_fast.wire.noise_transport import NoiseTransport
 from praxis_fast.wire.protobuf import encode_bytes
@@ -26,8 +26,7 @@ def ours(*, initiator: bool) -> NoiseHandshake:
     """The end under test; always with the same keys."""
     return NoiseHandshake(
         initiator=initiator,
-        key=ALICE,
-        static_key=bytes([1]) * 32,
+        key=StaticKey(ALICE, bytes([1]) * 32),
         ephemeral_key=bytes([2]) * 32,
     )
 

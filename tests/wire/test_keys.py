@@ -204,6 +204,18 @@ def test_der_of_another_kind_of_key_is_refused(rsa_key: rsa.RSAPrivateKey) -> No
         PublicKey.from_protobuf(message(0, spki(other)))
 
 
+def test_sec_4_5_point_off_the_curve_verifies_nothing() -> None:
+    encoded = PublicKey(KeyType.ED25519, (2).to_bytes(32, "little")).to_protobuf()
+    with pytest.raises(PublicKeyError, match="not on the curve"):
+        PublicKey.from_protobuf(encoded)
+    key = PublicKey.from_protobuf(encoded, will_verify=True)
+    assert not key.verify(bytes(64), b"anything")
+    for fault in (bytes(32), b"\xff" * 32, bytes(31)):
+        bad = PublicKey(KeyType.ED25519, fault).to_protobuf()
+        with pytest.raises(PublicKeyError, match=r"order|canonical|31 bytes"):
+            PublicKey.from_protobuf(bad, will_verify=True)
+
+
 def test_ecdsa_key_on_an_unknown_curve_is_refused() -> None:
     data = spki(ec.generate_private_key(ec.SECP256K1()).public_key())
     with pytest.raises(PublicKeyError, match="secp256k1 not supported"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from praxis_fast.errors import NoiseError, UsageError
 from praxis_fast.limits import SecurityLimits
 from praxis_fast.wire.keys import PrivateKey, PublicKey
-from praxis_fast.wire.noise import SIGNATURE_PREFIX, NoiseHandshake
+from praxis_fast.wire.noise import SIGNATURE_PREFIX, NoiseHandshake, StaticKey
 from praxis_fast.wire.noise_state import HandshakeState
 from praxis_fast.wire.noise_transport import NoiseTransport
 from praxis_fast.wire.protobuf import encode_bytes, encode_number, read_fields
@@ -34,8 +34,7 @@ def handshake(*, initiator: bool, key: PrivateKey, **options) -> NoiseHandshake:
     number = 1 if initiator else 3
     return NoiseHandshake(
         initiator=initiator,
-        key=key,
-        static_key=bytes([number]) * 32,
+        key=StaticKey(key, bytes([number]) * 32),
         ephemeral_key=bytes([number + 1]) * 32,
         **options,
     )
@@ -53,6 +52,18 @@ def run(initiator: NoiseHandshake, responder: NoiseHandshake) -> None:
     responder.receive_data(initiator.data_to_send())
     initiator.receive_data(responder.data_to_send())
     responder.receive_data(initiator.data_to_send())
+
+
+def test_one_static_key_serves_many_handshakes() -> None:
+    static = StaticKey(ALICE)
+    heard = set()
+    for _ in range(2):
+        initiator = NoiseHandshake(initiator=True, key=static)
+        responder = NoiseHandshake(initiator=False, key=static)
+        run(initiator, responder)
+        assert initiator.remote_peer == responder.remote_peer == ALICE.peer_id
+        heard.add(initiator.transport().send_data(b"the same"))
+    assert len(heard) == 2
 
 
 def test_both_ends_know_each_other_afterwards() -> None:

@@ -37,7 +37,7 @@ from praxis_fast.p2p.upgrading import Upgrading
 from praxis_fast.wire.identify import Identify
 from praxis_fast.wire.keys import PrivateKey
 from praxis_fast.wire.multiaddr import Multiaddr
-from praxis_fast.wire.noise import MAX_MESSAGE
+from praxis_fast.wire.noise import MAX_MESSAGE, StaticKey
 from praxis_fast.wire.peer_id import PeerID
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Host:
     ) -> None:
         self.key = key if key is not None else PrivateKey.generate()
         """Our identity."""
+        self.static_key = StaticKey(self.key)
+        """What proves our identity in every handshake."""
         self.peer_id = self.key.peer_id
         """The id under which others know us."""
         self.limits = limits if limits is not None else Limits()

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from praxis_fast.p2p.pool import Pool
     from praxis_fast.p2p.resources import Slot
     from praxis_fast.p2p.upgrading import Upgrading
-    from praxis_fast.wire.keys import PrivateKey, PublicKey
-    from praxis_fast.wire.noise import NoiseTransport
+    from praxis_fast.wire.keys import PublicKey
+    from praxis_fast.wire.noise import NoiseTransport, StaticKey
     from praxis_fast.wire.peer_id import PeerID
 
 # One read takes at most this much from the socket; four full Noise messages.
@@ -79,7 +79,7 @@ LINGER = 1.0
 class LinkOwner(Protocol):
     """What a link needs from the host it belongs to."""
 
-    key: PrivateKey
+    static_key: StaticKey
     peer_id: PeerID
     limits: Limits
     handlers: dict[str, Handler]

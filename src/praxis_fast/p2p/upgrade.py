@@ -20,7 +20,7 @@ from praxis_fast.wire.noise import NoiseHandshake
 if TYPE_CHECKING:
     from praxis_fast.limits import SecurityLimits
     from praxis_fast.wire.keys import PrivateKey, PublicKey
-    from praxis_fast.wire.noise import NoiseTransport
+    from praxis_fast.wire.noise import NoiseTransport, StaticKey
     from praxis_fast.wire.peer_id import PeerID
 
 NOISE = "/noise"
@@ -56,7 +56,7 @@ class Upgrade:
         self,
         *,
         initiator: bool,
-        key: PrivateKey,
+        key: PrivateKey | StaticKey,
         expected_peer: PeerID | None,
         limits: SecurityLimits,
     ) -> None:
@@ -77,6 +77,9 @@ class Upgrade:
         )
         self._out = bytearray()
         self._collect()
+        if initiator:
+            # Behind the only proposal, a round trip early: a refusal is the end anyway.
+            self._out += self._handshake.data_to_send()
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the socket; `stage` and `leftover` say what they led to."""

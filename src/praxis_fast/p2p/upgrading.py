@@ -63,7 +63,7 @@ class Upgrading(asyncio.BufferedProtocol):
         self._expected_peer = expected_peer
         self._upgrade = Upgrade(
             initiator=not inbound,
-            key=owner.key,
+            key=owner.static_key,
             expected_peer=expected_peer,
             limits=owner.limits.security,
         )

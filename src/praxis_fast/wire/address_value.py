@@ -26,6 +26,8 @@ class Codec(NamedTuple):
 
     to_bytes: Callable[[str], bytes]
     to_text: Callable[[bytes], str]
+    clean: Callable[[str], str] | None = None
+    """From any text to the canonical one; None when that needs the bytes."""
 
 
 def _ip4_bytes(text: str) -> bytes:
@@ -102,6 +104,7 @@ MASK = Codec(
 TEXT = Codec(_name_bytes, _name_text)
 PEER = Codec(
     lambda text: PeerID.parse(text).multihash,
-    lambda data: str(PeerID.from_bytes(data)),
+    PeerID.from_bytes,
+    PeerID.parse,
 )
 HASH = Codec(_hash_bytes, _hash_text)

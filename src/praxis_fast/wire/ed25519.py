@@ -27,16 +27,26 @@ SMALL_ORDER: Final = frozenset(
 
 def check_point(data: bytes) -> str | None:
     """What is wrong with a public key, or None."""
+    fault = check_form(data)
+    if fault is None and not _is_on_curve(_y(data)):
+        return "the point is not on the curve"
+    return fault
+
+
+def check_form(data: bytes) -> str | None:
+    """What is wrong with a public key that verifying would not find, or None."""
     if len(data) != KEY_SIZE:
         return f"{len(data)} bytes, expected {KEY_SIZE}"
-    y = int.from_bytes(data, "little") & ~(1 << 255)
+    y = _y(data)
     if y >= PRIME:
         return "the point is not canonical"
     if y in SMALL_ORDER:
         return "the point has a small order"
-    if not _is_on_curve(y):
-        return "the point is not on the curve"
     return None
+
+
+def _y(data: bytes) -> int:
+    return int.from_bytes(data, "little") & ~(1 << 255)
 
 
 def _is_on_curve(y: int) -> bool:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from praxis_fast.errors import KeyFileError, ProtobufError, PublicKeyError
 from praxis_fast.limits import SecurityLimits
 from praxis_fast.wire import key_file
-from praxis_fast.wire.ed25519 import check_point
+from praxis_fast.wire.ed25519 import check_form, check_point
 from praxis_fast.wire.protobuf import (
     as_bytes,
     as_number,
@@ -68,9 +68,17 @@ class PublicKey:
 
     @classmethod
     def from_protobuf(
-        cls, encoded: bytes, limits: SecurityLimits | None = None
+        cls,
+        encoded: bytes,
+        limits: SecurityLimits | None = None,
+        *,
+        will_verify: bool = False,
     ) -> PublicKey:
-        """A key from its message; PublicKeyError when it is not a good one."""
+        """A key from its message; PublicKeyError when it is not a good one.
+
+        With `will_verify` the caller goes on to verify a signature. That finds the one
+        fault that is dear to look for: a point that is not on the curve.
+        """
         number, data = _read_message(encoded)
         try:
             key = cls(KeyType(number), data)
@@ -78,7 +86,7 @@ class PublicKey:
             raise PublicKeyError(f"key of the unknown type {number}") from error
         if key.to_protobuf() != encoded:
             raise PublicKeyError("key message is not canonical")
-        key._load(limits or SecurityLimits())
+        key._load(limits or SecurityLimits(), will_verify=will_verify)
         return key
 
     def to_protobuf(self) -> bytes:
@@ -104,12 +112,12 @@ class PublicKey:
     def __repr__(self) -> str:
         return f"PublicKey({self.type.name}, {self.peer_id})"
 
-    def _load(self, limits: SecurityLimits) -> _Loaded:
+    def _load(self, limits: SecurityLimits, *, will_verify: bool = False) -> _Loaded:
         """The key in usable form; PublicKeyError when it is not a good one."""
         if self._checked is not None:
             return self._checked
         if self.type is KeyType.ED25519:
-            key: _Loaded = _load_ed25519(self.data)
+            key: _Loaded = _load_ed25519(self.data, will_verify=will_verify)
         elif self.type is KeyType.SECP256K1:
             key = _load_secp256k1(self.data)
         else:
@@ -205,8 +213,8 @@ def _read_message(encoded: bytes) -> tuple[int, bytes]:
         raise PublicKeyError(f"malformed key message: {error}") from error
 
 
-def _load_ed25519(data: bytes) -> ed25519.Ed25519PublicKey:
-    fault = check_point(data)
+def _load_ed25519(data: bytes, *, will_verify: bool) -> ed25519.Ed25519PublicKey:
+    fault = check_form(data) if will_verify else check_point(data)
     if fault is not None:
         raise PublicKeyError(f"bad Ed25519 key: {fault}")
     return ed25519.Ed25519PublicKey.from_public_bytes(data)

@@ -181,7 +181,7 @@ class Multiaddr:
 
     def with_peer(self, peer_id: PeerID) -> Multiaddr:
         """This address, leading to the given peer."""
-        return Multiaddr((*self.without_peer().parts, ("p2p", str(peer_id))))
+        return Multiaddr((*self.without_peer().parts, ("p2p", peer_id)))
 
     def without_peer(self) -> Multiaddr:
         """This address without the peer it ends in."""
@@ -221,7 +221,13 @@ def _read_words(words: list[str]) -> Iterator[Part]:
         text = next(rest, "")
         if not text:
             raise AddressError(f"{name} without a value")
-        yield protocol.name, protocol.codec.to_text(protocol.codec.to_bytes(text))
+        yield protocol.name, _clean(protocol.codec, text)
+
+
+def _clean(codec: Codec, text: str) -> str:
+    if codec.clean is not None:
+        return codec.clean(text)
+    return codec.to_text(codec.to_bytes(text))
 
 
 def _read_bytes(data: bytes) -> Iterator[Part]:

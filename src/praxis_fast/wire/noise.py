@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from praxis_fast.wire.keys import PrivateKey
     from praxis_fast.wire.peer_id import PeerID
 
-__all__ = ["MAX_MESSAGE", "MAX_PLAINTEXT", "NoiseHandshake", "NoiseTransport"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_PLAINTEXT",
+    "NoiseHandshake",
+    "NoiseTransport",
+    "StaticKey",
+]
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"
 
@@ -44,6 +50,23 @@ IDENTITY_KEY: Final = 1
 IDENTITY_SIG: Final = 2
 EXTENSIONS: Final = 4
 STREAM_MUXERS: Final = 2
+
+
+class StaticKey:
+    """Our key in the Noise layer, and the proof that our identity vouches for it.
+
+    One may serve all handshakes of a process: each has an ephemeral key of its own.
+    """
+
+    __slots__ = ("private", "proof")
+
+    def __init__(self, key: PrivateKey, private: bytes | None = None) -> None:
+        self.private = _private(private)
+        """The X25519 key."""
+        signed = SIGNATURE_PREFIX + self.private.public_key().public_bytes_raw()
+        identity = encode_bytes(IDENTITY_KEY, key.public_key.to_protobuf())
+        self.proof = identity + encode_bytes(IDENTITY_SIG, key.sign(signed))
+        """The fields of a payload that hold the identity and its signature."""
 
 
 class NoiseHandshake:
@@ -58,7 +81,6 @@ class NoiseHandshake:
         "_expected_peer",
         "_is_dead",
         "_is_initiator",
-        "_key",
         "_limits",
         "_muxers",
         "_out",
@@ -75,11 +97,10 @@ class NoiseHandshake:
         self,
         *,
         initiator: bool,
-        key: PrivateKey,
+        key: PrivateKey | StaticKey,
         expected_peer: PeerID | None = None,
         muxers: Sequence[str] = ("/yamux/1.0.0",),
         limits: SecurityLimits | None = None,
-        static_key: bytes | None = None,
         ephemeral_key: bytes | None = None,
     ) -> None:
         self.done = False
@@ -87,13 +108,14 @@ class NoiseHandshake:
         self.remote_peer: PeerID | None = None
         self.muxer: str | None = None
         self._is_initiator = initiator
-        self._key = key
         self._expected_peer = expected_peer
         self._muxers = tuple(muxers)
         self._limits = limits or SecurityLimits()
-        self._static = _private(static_key)
+        self._static = key if isinstance(key, StaticKey) else StaticKey(key)
         self._state = HandshakeState(
-            initiator=initiator, static=self._static, ephemeral=_private(ephemeral_key)
+            initiator=initiator,
+            static=self._static.private,
+            ephemeral=_private(ephemeral_key),
         )
         self._transport: NoiseTransport | None = None
         self._buf = bytearray()
@@ -158,10 +180,10 @@ class NoiseHandshake:
             # Message 1 proves nothing yet; whatever it carries is not looked at.
             self._write(self._payload())
             return
-        key, muxer = self._check_payload(payload)
+        key, peer, muxer = self._check_payload(payload)
         if self._is_initiator:
             self._write(self._payload())
-        self.remote_key, self.remote_peer, self.muxer = key, key.peer_id, muxer
+        self.remote_key, self.remote_peer, self.muxer = key, peer, muxer
         self.done = True
 
     def _write(self, payload: bytes) -> None:
@@ -170,25 +192,24 @@ class NoiseHandshake:
 
     def _payload(self) -> bytes:
         """Our identity key, its signature over our static key, our muxers."""
-        static = self._static.public_key().public_bytes_raw()
-        payload = encode_bytes(IDENTITY_KEY, self._key.public_key.to_protobuf())
-        payload += encode_bytes(IDENTITY_SIG, self._key.sign(SIGNATURE_PREFIX + static))
+        payload = self._static.proof
         muxers = (encode_bytes(STREAM_MUXERS, name.encode()) for name in self._muxers)
         extensions = b"".join(muxers)
         return payload + encode_bytes(EXTENSIONS, extensions) if extensions else payload
 
-    def _check_payload(self, payload: bytes) -> tuple[PublicKey, str | None]:
+    def _check_payload(self, payload: bytes) -> tuple[PublicKey, PeerID, str | None]:
         """Who the other end proved to be, and the muxer both want."""
         try:
             encoded, signature, muxers = _read_payload(payload)
-            key = PublicKey.from_protobuf(encoded, self._limits)
+            key = PublicKey.from_protobuf(encoded, self._limits, will_verify=True)
         except (ProtobufError, PublicKeyError) as error:
             raise NoiseError(f"bad handshake payload: {error}") from error
         if not key.verify(signature, SIGNATURE_PREFIX + self._state.remote_static):
             raise NoiseError("signature of the identity key is wrong")
-        if self._expected_peer is not None and key.peer_id != self._expected_peer:
-            raise NoiseError(f"peer is {key.peer_id}, expected {self._expected_peer}")
-        return key, self._choose_muxer(muxers)
+        peer = key.peer_id
+        if self._expected_peer is not None and peer != self._expected_peer:
+            raise NoiseError(f"peer is {peer}, expected {self._expected_peer}")
+        return key, peer, self._choose_muxer(muxers)
 
     def _choose_muxer(self, theirs: list[str]) -> str | None:
         """The first of the initiator's muxers that both have."""

@@ -25,6 +25,9 @@ MAX_INLINE_KEY = 42
 # CIDv1 and the `libp2p-key` multicodec.
 CID_PREFIX = b"\x01\x72"
 
+# Texts that are no CID begin so: identity multihashes and those of SHA-256.
+BASE58_STARTS = ("1", "Qm")
+
 # Longest sensible text: a base16 CIDv1 of an inline key.
 MAX_TEXT = 128
 
@@ -47,7 +50,14 @@ class PeerID(str):
 
     def __new__(cls, text: str) -> PeerID:
         """A peer id from its text, base58btc or CIDv1."""
-        return cls.from_bytes(_decode_text(text))
+        if isinstance(text, PeerID):
+            return text
+        multihash = _decode_text(text)
+        if not text.startswith(BASE58_STARTS):
+            return cls.from_bytes(multihash)
+        _check_multihash(multihash)
+        # What decodes has no other base58btc text.
+        return str.__new__(cls, text)
 
     @classmethod
     def parse(cls, text: str) -> PeerID:
@@ -93,7 +103,7 @@ def _decode_text(text: str) -> bytes:
     """The multihash behind either form of text."""
     if not 1 < len(text) <= MAX_TEXT:
         raise AddressError(f"peer id of {len(text)} characters, limit {MAX_TEXT}")
-    if text.startswith(("1", "Qm")):
+    if text.startswith(BASE58_STARTS):
         return base.decode_base58(text)
     decode = _MULTIBASES.get(text[0])
     if decode is None:

@@ -33,8 +33,13 @@ class Field(NamedTuple):
     value: int | bytes
 
 
+_SHORT = tuple(bytes((value,)) for value in range(128))
+
+
 def encode_varint(value: int) -> bytes:
     """The shortest varint of an unsigned integer of at most 64 bits."""
+    if 0 <= value < 128:
+        return _SHORT[value]
     if value < 0 or value >> 64:
         raise ProtobufError(f"number {value} does not fit 64 bits")
     out = bytearray()
