@@ -121,6 +121,10 @@ class Broadcast:
         """Bytes queued and not yet handed out; frames many wait for count once."""
         return sum(channel.fanout.pending_bytes for channel in self._channels)
 
+    def open(self, channel: Channel) -> None:
+        """Take receivers of one more shape, whose stages are those of another."""
+        self.channels = self._channels = (*self._channels, channel)
+
     def __contains__(self, receiver: Receiver) -> bool:
         return receiver in receiver.channel.fanout
 

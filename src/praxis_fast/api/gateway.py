@@ -18,6 +18,7 @@ from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
+from praxis_fast.api.legacy_shapes import SHAPES, shape_of
 from praxis_fast.api.rejoin import Rejoining
 from praxis_fast.api.revision import REVOKED, Revision, Verdict
 from praxis_fast.api.shapes import enriched_shape, plain_shape
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from praxis_fast.api.access import Access
     from praxis_fast.api.counters import Counters
+    from praxis_fast.api.shapes import Pack
     from praxis_fast.api.sse import SSEClient
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import EventFilter
@@ -67,8 +69,8 @@ SHED_AT = 0.8
 
 _TOO_MANY = "Maximum connections reached"
 
-# A close frame has room for 123 bytes; this many characters fit whatever they are.
-_MAX_REASON = 30
+# A close frame has room for as many bytes.
+_MAX_REASON = 123
 
 _STREAMING = "/streaming/websocket"
 _TALKS: Mapping[str, type[Conversation]] = {_STREAMING: TaskConversation}
@@ -148,6 +150,8 @@ class EventGateway:
             "/events": (self._aliased, None, EVERYTHING),
             _STREAMING: (self._aliased, connection_established, EVERYTHING),
         }
+        # Those of upstream's shapes, by name and pack; most gateways need none.
+        self._shaped: dict[tuple[str, Pack], Channel] = {}
         self._sockets: dict[EventSocket, Callable[[], None]] = {}
         self._members: set[EventSocket] = set()
         self._is_empty = asyncio.Event()
@@ -215,6 +219,17 @@ class EventGateway:
             wanted = replace(wanted, min_priority=level)
         return self.access.policy.filter(principal, wanted.to_filter())
 
+    def shaped(self, channel: Channel, shape: str | None) -> Channel:
+        """The channel, or the one like it for one of upstream's shapes."""
+        if shape is None:
+            return channel
+        key = (shape, channel.pack)
+        if key not in self._shaped:
+            made = Channel(SHAPES[shape], channel.pack, channel.stages)
+            self._shaped[key] = made
+            self.broadcast.open(made)
+        return self._shaped[key]
+
     @property
     def paths(self) -> Iterable[str]:
         """The WebSocket paths that are ours."""
@@ -244,7 +259,7 @@ class EventGateway:
     ) -> EventSocket:
         """Take over a connection right after its handshake.
 
-        `query` may have `since` and conditions, as those of the SSE streams. The
+        `query` may have `since`, `shape` and conditions, as the SSE streams. The
         principal is whom `access` let in; without one it is nobody in particular.
         """
         principal = principal or self.access.visitor
@@ -256,6 +271,7 @@ class EventGateway:
         fault = ""
         try:
             wanted, _ = wanted_of(asked, types=types, known=self.bus.known_types)
+            channel = self.shaped(channel, shape_of(asked))
         except UsageError as error:
             wanted, fault = Wanted(), str(error)
         conversation = _TALKS.get(path, Conversation)(
@@ -279,7 +295,7 @@ class EventGateway:
             self.counters.hits["websocket.max_clients"] += 1
             client.close(1008, _TOO_MANY)
         elif fault:
-            client.close(1008, fault[:_MAX_REASON])
+            client.close(1008, _reason(fault))
         else:
             since = asked.get("since", [""])[0]
             self._admit(client, welcome, conversation.wanted, since)
@@ -460,3 +476,8 @@ class EventGateway:
         rest = clients[TICK_SLICE:]
         if rest:
             self.loop.call_soon(self._look_at, rest, now)
+
+
+def _reason(fault: str) -> str:
+    """As much of an error as a close frame has room for."""
+    return fault.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")

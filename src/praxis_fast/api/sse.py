@@ -28,6 +28,7 @@ from praxis_fast.api.deadline import Deadline
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
 from praxis_fast.api.hosts import header_values
+from praxis_fast.api.legacy_shapes import shape_of
 from praxis_fast.api.principals import told_principal
 from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
@@ -293,6 +294,7 @@ class EventStreams:
             full = "Maximum connections reached"
             await error_response(503, "limit reached", full)(scope, receive, send)
             return
+            channel = gateway.shaped(self._channel, shape_of(query))
         await send(
             {"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()}
         )
@@ -302,9 +304,7 @@ class EventStreams:
         slow = gateway.limits.events.stall_timeout
         patience = slow if policy == "disconnect" else PATIENCE
         principal = told_principal(scope) or gateway.access.visitor
-        client = SSEClient(
-            self._channel, policy, send, patience, gateway.epoch, principal
-        )
+        client = SSEClient(channel, policy, send, patience, gateway.epoch, principal)
         self._clients[client] = None
         self._is_empty.clear()
         if gateway.access.current(principal) is None:
@@ -354,7 +354,7 @@ class EventStreams:
     async def _replay(self, client: SSEClient, token: str, wanted: EventFilter) -> None:
         gateway = self._gateway
         limit = gateway.limits.events.max_event
-        replay = Replay(gateway.journal, token, wanted, self._channel, limit)
+        replay = Replay(gateway.journal, token, wanted, client.channel, limit)
         data = replay.begin(is_silent=True)
         count_rejoin(gateway.broadcast.counters, replay)
         while not replay.is_level and not client.is_ending:
