@@ -98,8 +98,9 @@ class EventBus:
         """Handlers, filters and sinks that raised or took too long."""
         self._mask = (redactor or Redactor()).mask
         self._faults = FaultLimiter(clock)
-        self._new_id = IDSource()
-        self._time = ClockText(wall_clock)
+        # Bound once: calling the objects looks the method up each time.
+        self._new_id = IDSource().__call__
+        self._time = ClockText(wall_clock).__call__
         self._seq = 0
         # The last number this epoch may give, and how many were never given.
         self._reserved = sys.maxsize
@@ -138,13 +139,17 @@ class EventBus:
         values in `data` are masked in the event, never in the caller's own objects.
         Without a priority the event has the one its type has in the catalogue.
         """
-        self._check_thread()
-        if isinstance(type, Event):
+        # Once for each event: what is as it should be is not worth a call.
+        if get_ident() != self._thread:
+            self._check_thread()
+        if not isinstance(type, str) and isinstance(type, Event):
             event = self._restamp(type)
         else:
+            if type not in CATALOGUE and type not in self._known:
+                self._admit_type(type)
             event = Event(
-                self._check_type(type),
-                self._mask(_as_dict(data)),
+                type,
+                self._mask(data if data.__class__ is dict else _as_dict(data)),
                 source or self.source,
                 correlation_id,
                 Tags(tags) if tags else _NO_TAGS,
@@ -348,16 +353,17 @@ class EventBus:
             return
         self._thread = get_ident()
 
-    def _check_type(self, name: str) -> str:
-        if name in CATALOGUE or name in self._known:
-            return name
+    def _check_type(self, name: str) -> None:
+        if name not in CATALOGUE and name not in self._known:
+            self._admit_type(name)
+
+    def _admit_type(self, name: str) -> None:
         if not is_type_name(name):
             raise UsageError(f"event type {name!r} is not a short name without blanks")
         if name in RESERVED:
             raise UsageError(f"event type {name!r} is reserved for the bus itself")
         if len(self._known) < MAX_KNOWN_TYPES:
             self._known.add(name)
-        return name
 
     def _restamp(self, event: Event) -> Event:
         self._check_type(event.type)

@@ -11,20 +11,22 @@ if TYPE_CHECKING:
 
 
 class ClockText:
-    """Gives the wall clock's time as `utc_text`, remembering the current second."""
+    """Gives the wall clock's time as `utc_text`, remembering what it said last."""
 
-    __slots__ = ("_head", "_second", "_wall_clock")
+    __slots__ = ("_head", "_moment", "_second", "_text", "_wall_clock")
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
-        self._second = -1
-        self._head = ""
+        self._moment = self._second = -1
+        self._head = self._text = ""
 
     def __call__(self) -> str:
         """The present moment, ISO 8601 in UTC with milliseconds."""
-        now = self._wall_clock()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._head = utc_text(second)[:-4]
-        return f"{self._head}{int((now - second) * 1000):03d}Z"
+        moment = int(self._wall_clock() * 1000)
+        if moment != self._moment:
+            second, millisecond = divmod(moment, 1000)
+            if second != self._second:
+                self._head = utc_text(second)[:-4]
+            self._second, self._moment = second, moment
+            self._text = f"{self._head}{millisecond:03d}Z"
+        return self._text

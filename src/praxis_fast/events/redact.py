@@ -109,7 +109,7 @@ class Redactor:
         """The mapping itself, or a copy where something in it had to be masked."""
         if not data:
             return data
-        if data.keys() <= self._harmless and self._scalars.issuperset(
+        if self._harmless.issuperset(data) and self._scalars.issuperset(
             map(type, data.values())
         ):
             return data
