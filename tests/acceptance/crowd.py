@@ -27,12 +27,13 @@ from tests.acceptance.sequence import Choice, Record
 
 READ = 256 * 1024
 TIMEOUT = 60.0
+LAST = 128  # bytes kept to tell how a connection ended
 
 
 class Member(Client):
     """Counts the frames that come, and sums up their bytes."""
 
-    __slots__ = ("crc", "size")
+    __slots__ = ("crc", "last", "size")
 
     def __init__(self, connection: socket.socket, rest: bytes) -> None:
         self.crc = self.size = 0
@@ -41,6 +42,7 @@ class Member(Client):
     def receive(self, data: bytes) -> None:
         self.crc = zlib.crc32(data, self.crc)
         self.size += len(data)
+        self.last = data[-LAST:]
         super().receive(data)
 
 
@@ -93,7 +95,7 @@ class Crowd:
         before = member.count
         data = member.socket.recv(READ)
         if not data:
-            raise ConnectionError("a subscriber was hung up on")
+            raise ConnectionError(f"a subscriber was hung up on after {member.last!r}")
         with suppress(ValueError):  # of an event that is cut there is no time
             ages.append(time.monotonic_ns() - sent_at(data))
         if member is self._members[0]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -16,19 +17,29 @@ import websockets
 from starlette.applications import Starlette
 
 from praxis_fast.api.embedding import event_gateway, event_routes
-from praxis_fast.client import EventStream, StreamedEvent
+from praxis_fast.client import EventStream, Reset, StreamedEvent
 from praxis_fast.errors import UsageError
 from praxis_fast.events.bus import EventBus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 PATIENCE = 30.0
+
+PAGE = (ROOT / "docs" / "embedding.md").read_text()
+*MOUNTED, PROGRAM = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+# The example, and an application with a lifespan and a route for every path.
+APPS = {
+    "starlette": ("embedded:app", str(EXAMPLES)),
+    "fastapi": ("tests.api.fastapi_app:app", str(ROOT)),
+}
 
 
 class Shop:
-    """The example, run as its first lines say."""
+    """An application, run as the example's first lines say."""
 
     def __init__(self, port: int, process: asyncio.subprocess.Process) -> None:
         self.port = port
@@ -50,13 +61,14 @@ class Shop:
         return said.decode()
 
 
-@pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
+@pytest.fixture(params=APPS)
+async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
+    app, folder = APPS[request.param]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uvicorn", "embedded:app", "--port", str(port)),
-        *("--app-dir", str(EXAMPLES), "--ws", "praxis_fast.api.ws:Protocol"),
+        *(sys.executable, "-m", "uvicorn", app, "--port", str(port)),
+        *("--app-dir", folder, "--ws", "praxis_fast.api.ws:Protocol"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -83,6 +95,7 @@ async def test_events_flow_beside_their_websocket_route(shop: Shop) -> None:
     assert event.seq == seq
 
 
+@pytest.mark.parametrize("shop", ["starlette"], indirect=True)
 async def test_server_sent_events_flow_as_well(shop: Shop) -> None:
     async with stream(shop):
         pass
@@ -108,6 +121,7 @@ async def test_server_sent_events_flow_as_well(shop: Shop) -> None:
     assert told[-1]["payload"] == {"item": "milk"}
 
 
+@pytest.mark.parametrize("shop", ["starlette"], indirect=True)
 async def test_foreign_pages_get_no_events(shop: Shop) -> None:
     async with stream(shop):
         pass
@@ -125,6 +139,55 @@ async def test_their_server_ends_with_clients_connected(shop: Shop) -> None:
     assert shop.process.returncode is not None
     assert "Application shutdown complete" in said
     assert "Traceback" not in said
+
+
+async def test_prc_1_every_client_is_told_where_to_go_on(shop: Shop) -> None:
+    async with stream(shop):
+        pass
+    seq = await shop.order("tea")
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+        client.stream("GET", f"{shop.url}/events/stream") as answer,
+        websockets.connect(f"ws://127.0.0.1:{shop.port}/events", proxy=None) as socket,
+    ):
+        lines = answer.aiter_lines()
+        assert await anext(lines) == "retry: 2000"
+        await shop.stop()
+        said = [json.loads(text) async for text in socket]
+        said += [json.loads(line[6:]) async for line in lines if line[:5] == "data:"]
+    assert [told["type"] for told in said] == ["closing", "closing"]
+    since = {told["payload"]["since"].rpartition("-")[2] for told in said}
+    assert since == {str(seq)}
+
+
+@pytest.mark.parametrize("shop", ["fastapi"], indirect=True)
+async def test_a_mounted_application_keeps_its_routes_and_lifespan(shop: Shop) -> None:
+    async with EventStream(shop.url, since="e1-0", patient=True) as events:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"{shop.url}/what/ever")
+            docs = await client.get(f"{shop.url}/openapi.json")
+        assert answer.json() == {"path": "what/ever", "greeting": "hello"}
+        assert "/events/stream" not in docs.json()["paths"]
+        assert isinstance(await anext(events), Reset)
+
+
+async def test_the_program_of_the_page_prints_its_event() -> None:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", PROGRAM),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE):
+        out, _ = await program.communicate()
+    assert program.returncode == 0
+    assert "'type': 'order.placed', 'payload': {'item': 'tea'}" in out.decode()
+
+
+@pytest.mark.parametrize("code", MOUNTED)
+def test_the_applications_of_the_page_have_the_routes(code: str) -> None:
+    told: dict[str, Any] = {}
+    exec(code, told)  # our own page
+    paths = [getattr(route, "path", None) for route in told["app"].routes]
+    assert {"/events", "/events/stream", "/streaming/sse"} < set(paths)
 
 
 async def test_routes_without_the_lifespan_are_a_clear_error() -> None:

@@ -1,6 +1,7 @@
 """Event streams in an application of somebody else's.
 
-    app = Starlette(routes=their_routes + event_routes(), lifespan=event_lifespan(bus))
+    app = Starlette(routes=…, lifespan=…)      # or FastAPI
+    mount_events(app, bus)
 
     uvicorn theirapp:app --ws praxis_fast.api.ws:Protocol
 
@@ -11,9 +12,12 @@ ours stay theirs.
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from starlette.routing import Route
 
 from praxis_fast.api.access import Access
@@ -32,6 +36,24 @@ if TYPE_CHECKING:
     from praxis_fast.events.bus import EventBus
 
     Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
+
+
+def mount_events(app: Any, bus: EventBus, **options: Any) -> None:
+    """Add the streams to a Starlette or FastAPI application that is there already.
+
+    Its own lifespan stays and runs inside ours, so that it may publish at its end. Our
+    routes come first, lest one of its own that takes every path hide them. Options are
+    those of `event_gateway`.
+    """
+    ours, theirs = event_lifespan(bus, **options), app.router.lifespan_context
+
+    @asynccontextmanager
+    async def both(app: Any) -> AsyncIterator[Mapping[str, Any]]:
+        async with ours(app) as state, theirs(app) as their_state:
+            yield {**(their_state or {}), **state}
+
+    app.router.lifespan_context = both
+    app.router.routes[:0] = event_routes()
 
 
 @asynccontextmanager
@@ -60,7 +82,8 @@ def event_lifespan(bus: EventBus, **options: Any) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[Mapping[str, Any]]:
         async with event_gateway(bus, **options) as gateway:
-            yield {STATE_KEY: gateway}
+            with _Departure(gateway):
+                yield {STATE_KEY: gateway}
 
     return lifespan
 
@@ -80,3 +103,31 @@ class _EventStreams:
         if gateway is None:
             raise UsageError("the application's lifespan is not event_lifespan")
         await Door(gateway.streams, gateway.access)(scope, receive, send)
+
+
+class _Departure:
+    """Stands among uvicorn's connections to hear when the server begins to leave.
+
+    It waits for all its responses before it ends the lifespan, and streams end with the
+    lifespan: each would wait for the other for ever. Other servers are left alone.
+    """
+
+    def __init__(self, gateway: EventGateway) -> None:
+        self._gateway = gateway
+        self._ending: asyncio.Task[None] | None = None
+        # uvicorn handles signals by a method of its server, before the lifespan begins.
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        self._connections: set[Any] = set()
+        if isinstance(server, uvicorn.Server):
+            self._connections = server.server_state.connections
+
+    def __enter__(self) -> None:
+        self._connections.add(self)
+
+    def __exit__(self, *_error: object) -> None:
+        self._connections.discard(self)
+
+    def shutdown(self) -> None:
+        """Called by uvicorn as for a connection; it waits until none is left."""
+        self._connections.discard(self)
+        self._ending = asyncio.create_task(self._gateway.streams.close())

@@ -250,7 +250,7 @@ class EventSocket(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server goes away (called by uvicorn)."""
-        self.close(1001, "going away")
+        self._gateway.say_goodbye(self)
 
     # inside
 

@@ -428,9 +428,9 @@ class EventGateway:
         for number, client in enumerate(list(self._sockets)):
             if number % STRIDE == STRIDE - 1:
                 await asyncio.sleep(0)
-            self._say_goodbye(client)
+            self.say_goodbye(client)
 
-    def _say_goodbye(self, client: EventSocket) -> None:
+    def say_goodbye(self, client: EventSocket) -> None:
         """End a client with a last message that tells where to go on (PRC-1)."""
         if client in self._members:
             self.broadcast.flush(client)
