@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,8 +14,6 @@ from praxis_fast.events.bus import EventBus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
 
 
 @pytest.fixture
@@ -38,16 +32,6 @@ async def test_a_bus_is_all_it_takes(bus: EventBus) -> None:
         event = await anext(events)
     assert isinstance(event, StreamedEvent)
     assert (event.type, event.payload) == ("mine.done", {"n": 1})
-
-
-async def test_the_page_about_embedding_runs_as_written() -> None:
-    _, code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", code), stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await program.communicate()
-    assert program.returncode == 0
-    assert b"order.placed" in out
 
 
 async def test_the_routes_answer_as_those_of_an_agent_alone(bus: EventBus) -> None:
