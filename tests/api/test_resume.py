@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import websockets
 
-from praxis_fast.limits import JournalLimits, Limits
+from praxis_fast.limits import JournalLimits, Limits, WebSocketLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,3 +307,98 @@ async def test_ws_9_clients_that_reconnect_at_random_miss_and_repeat_nothing(
     async with asyncio.timeout(60):
         *records, _ = await asyncio.gather(*followers, publish_all(agent, seed))
     assert all(record == expected for record in records)
+
+
+# positions of quiet clients
+
+
+async def test_ws_9_quiet_client_is_told_its_position_before_it_is_evicted(
+    agent: FakeAgent, serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = await serve(limits=Limits(journal=JournalLimits(max_events=100)))
+    client: Client = await connect("/events?types=task.failed", to=server)
+    await client.ask("SUBSCRIBE_EVENTS", {"positions": True, "tag": None})
+    since = ""
+    for _ in range(3):
+        agent.bus.publish("task.started")
+        agent.bus.publish("task.failed")
+        assert (await client.receive())["type"] == "task.failed"
+        for _ in range(150):
+            agent.bus.publish("task.started")
+        told = await client.receive()
+        assert told["type"] == "heartbeat"
+        since = told["payload"]["since"]
+        assert since == f"e1-{agent.bus.seq}"
+    await client.socket.close()
+    event = agent.bus.publish("task.failed")
+    client = await connect(f"/events?types=task.failed&since={since}", to=server)
+    assert (await client.receive())["type"] == "resumed"
+    assert (await client.receive())["seq"] == event.seq
+
+
+async def test_ws_9_position_is_told_with_the_heartbeats_only_to_whom_asked(
+    agent: FakeAgent, serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = await serve(limits=Limits(websocket=WebSocketLimits(ping_interval=0.001)))
+    asked: Client = await connect("/events?types=task.failed&since=e1-0", to=server)
+    assert (await asked.receive())["type"] == "resumed"
+    others: list[Client] = [
+        await connect("/events?types=task.failed", to=server) for _ in range(2)
+    ]
+    await others[1].ask("SUBSCRIBE_EVENTS", {"positions": True, "tag": None})
+    await others[1].ask("SUBSCRIBE_EVENTS", {"positions": False, "tag": None})
+    agent.bus.publish("task.started")
+    assert await asked.receive() == {"type": "heartbeat", "payload": {"since": "e1-1"}}
+    event = agent.bus.publish("task.failed")
+    for other in others:
+        assert (await other.receive())["seq"] == event.seq
+    assert (await asked.receive())["seq"] == event.seq
+
+
+async def test_positions_must_be_true_or_false(connect: Connect) -> None:
+    client: Client = await connect("/events")
+    error = await client.ask("SUBSCRIBE_EVENTS", {"positions": 1})
+    assert error["payload"]["message"] == '"positions" must be true or false'
+
+
+async def test_ws_9_client_that_does_not_read_is_told_no_position(
+    agent: FakeAgent, serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = await serve(limits=Limits(journal=JournalLimits(max_events=100)))
+    client: Client = await connect("/events?since=e1-0", to=server, max_queue=1)
+    assert (await client.receive())["type"] == "resumed"
+    for _ in range(200):
+        agent.bus.publish("task.started", {"text": "x" * 100_000})
+        await asyncio.sleep(0)
+    (socket,) = server.gateway._sockets
+    assert server.gateway.position_of(socket) is None
+    seen = 0
+    while seen < agent.bus.seq:
+        message = await client.receive()
+        if message["type"] == "heartbeat":
+            assert message["payload"]["since"] == f"e1-{seen}"
+        elif message["type"] == "gap":
+            seen = message["payload"]["to"]
+        else:
+            seen = message["seq"]
+
+
+@pytest.mark.parametrize("path", ["/events/stream", "/streaming/sse"])
+async def test_ws_9_quiet_sse_client_is_told_its_position_before_it_is_evicted(
+    agent: FakeAgent, serve: Callable[..., Any], path: str
+) -> None:
+    server = await serve(limits=Limits(journal=JournalLimits(max_events=100)))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.url}{path}?types=task.failed") as response,
+        asyncio.timeout(20),
+    ):
+        ids: list[str] = []
+        async for line in response.content:
+            if line.startswith(b"id: "):
+                ids.append(line[4:].strip().decode())
+                for _ in range(150):
+                    agent.bus.publish("task.started")
+            if len(ids) == 4:
+                break
+    assert ids == ["e1-0", "e1-150", "e1-300", "e1-450"]

@@ -5,6 +5,7 @@
       │ ─── SUBSCRIBE_EVENTS ────────────►│   first call replaces, later ones add
       │ ◄── chatMessage "Subscribed to …" │   then `error` for the names nobody knows
       │ ◄── present peers ────────────────│   with "snapshot": true
+      │ ◄── heartbeat, again and again ───│   with "positions": true, or after RESUME
       │ ─── RESUME ──────────────────────►│   what came after "since"
       │ ◄── resumed, events … | reset ────│   then live
       │ ─── PING ────────────────────────►│
@@ -72,7 +73,14 @@ class Resume:
     since: str
 
 
-Action = Reply | Subscribe | Snapshot | Resume
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Whether the client wants to be told where it may go on, without any event."""
+
+    is_wanted: bool
+
+
+Action = Reply | Subscribe | Snapshot | Positions | Resume
 
 
 class BadRequestError(Exception):
@@ -178,7 +186,9 @@ class Conversation:
     def _subscribe(self, payload: object, request_id: object) -> list[Action]:
         wants_snapshot = isinstance(payload, dict) and payload.get("snapshot") is True
         changed = self._narrowed(payload)
-        names = self._names(payload, is_optional=wants_snapshot or changed is not None)
+        positions = self._positions(payload)
+        is_optional = wants_snapshot or positions is not None or changed is not None
+        names = self._names(payload, is_optional=is_optional)
         if changed is not None:
             self._wanted = changed
         actions: list[Action] = []
@@ -188,7 +198,16 @@ class Conversation:
             actions += self._changed("Subscribed to", {}, [], request_id)
         if wants_snapshot:
             actions.append(Snapshot())
+        if positions is not None:
+            actions.append(Positions(positions))
         return actions
+
+    @staticmethod
+    def _positions(payload: object) -> bool | None:
+        told = payload.get("positions") if isinstance(payload, dict) else None
+        if told is None or isinstance(told, bool):
+            return told
+        raise BadRequestError('"positions" must be true or false')
 
     def _narrowed(self, payload: object) -> Wanted | None:
         """All conditions with those of the payload; None when it has none."""

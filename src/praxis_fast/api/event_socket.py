@@ -9,7 +9,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from praxis_fast.api.broadcast import NO_FD
-from praxis_fast.api.conversation import Reply, Resume, Snapshot, Subscribe
+from praxis_fast.api.conversation import (
+    Positions,
+    Reply,
+    Resume,
+    Snapshot,
+    Subscribe,
+)
 from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
 
@@ -57,6 +63,8 @@ class EventSocket(asyncio.Protocol):
         "_moved_at",
         "_owed",
         "_pinged_at",
+        "_told",
+        "_told_at",
         "_transport",
         "_unanswered",
         "channel",
@@ -92,6 +100,9 @@ class EventSocket(asyncio.Protocol):
         self._unanswered = 0
         self._pinged_at = self._moved_at = now
         self._close_by: float | None = None
+        # The position told last; None when the client does not want to know.
+        self._told: int | None = None
+        self._told_at = now
         tune(transport)
         # The answer to the handshake may still wait; whatever waits goes first.
         self.is_paused = transport.get_write_buffer_size() > 0
@@ -166,6 +177,14 @@ class EventSocket(asyncio.Protocol):
         if self._close_by is not None:
             self._close_by = now + CLOSE_TIMEOUT
 
+    def tell_positions(self, *, is_wanted: bool) -> None:
+        """From now on tell the client, now and then, where it may go on later.
+
+        A client of rare events would come back with a number that is long gone.
+        """
+        self._told = self._gateway.journal.last if is_wanted else None
+        self._told_at = self._gateway.now()
+
     def on_tick(self, now: float) -> None:
         """Look for silence and for a client that does not read."""
         if self._close_by is not None:
@@ -173,10 +192,23 @@ class EventSocket(asyncio.Protocol):
                 self.abort()
             return
         limits = self._gateway.limits
+        if self._told is not None:
+            self._tell_position(self._told, now)
         if self.is_paused:
             self._check_stall(now)
         elif now - self._pinged_at >= limits.websocket.ping_interval:
             self._ping(now)
+
+    def _tell_position(self, told: int, now: float) -> None:
+        limits, last = self._gateway.limits, self._gateway.journal.last
+        is_due = now - self._told_at >= limits.websocket.ping_interval
+        is_urgent = last - told >= self._gateway.position_step
+        if last == told or not (is_due or is_urgent):
+            return
+        if (position := self._gateway.position_of(self)) is not None:
+            self._told, self._told_at = last, now
+            message = {"type": "heartbeat", "payload": {"since": position}}
+            self.send(text_frame(encode(message)))
 
     def _ping(self, now: float) -> None:
         if self._unanswered >= MISSED_HEARTBEATS:
@@ -305,6 +337,8 @@ class EventSocket(asyncio.Protocol):
                 self._gateway.subscribe(self, self._conversation.wanted)
             case Snapshot():
                 self.send(self._gateway.snapshot(self, self._conversation.wanted))
+            case Positions(is_wanted):
+                self.tell_positions(is_wanted=is_wanted)
             case Resume(since):
                 self._gateway.resume(self, since, self._conversation.wanted)
 

@@ -208,6 +208,12 @@ class EventGateway:
         return self.broadcast.counters
 
     @property
+    def position_step(self) -> int:
+        """Events after which a client that wants its position is told it again."""
+        # Long before what followed the last one leaves the ring.
+        return max(1, self.limits.journal.max_events // 4)
+
+    @property
     def is_full(self) -> bool:
         """Whether no client may join (WS-10), or we are leaving."""
         return self._is_closing or self.clients >= self.max_clients
@@ -329,6 +335,7 @@ class EventGateway:
         if client in self._members:
             chosen = self.filter(wanted, client.principal)
             self.rejoining.begin(client, since, chosen)
+            client.tell_positions(is_wanted=True)
 
     def snapshot(self, client: EventSocket, wanted: Wanted) -> bytes:
         """The present peers, as frames of the events the client would have got."""
@@ -339,6 +346,15 @@ class EventGateway:
             for event in events
             if chosen.matches(event)
         )
+
+    def position_of(self, client: EventSocket) -> str | None:
+        """Where a client may go on later; None when it was not given all until now."""
+        broadcast = self.broadcast
+        if client not in self._members or client not in broadcast:
+            return None
+        broadcast.flush(client)
+        is_behind = client.is_paused or broadcast.is_waiting(client)
+        return None if is_behind else self.journal.token
 
     def leave(self, client: EventSocket) -> None:
         """Give a client no more events; its connection may still be closing."""
@@ -433,10 +449,8 @@ class EventGateway:
     def say_goodbye(self, client: EventSocket) -> None:
         """End a client with a last message that tells where to go on (PRC-1)."""
         if client in self._members:
-            self.broadcast.flush(client)
-            is_level = not client.is_paused and client in self.broadcast
-            token = self.journal.token if is_level else None
-            client.send(text_frame(encode(closing_message("going away", token))))
+            message = closing_message("going away", self.position_of(client))
+            client.send(text_frame(encode(message)))
         client.close(1001, "going away")
 
     def _known_types(self) -> Set[str]:
@@ -454,6 +468,7 @@ class EventGateway:
         self.bus.stopwatch.time_next()
         self._watch_access()
         self._relieve()
+        self.streams.nudge()
         self._look_at(list(self._sockets), now)
 
     def _relieve(self) -> None:

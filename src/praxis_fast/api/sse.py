@@ -6,8 +6,9 @@
     id: 5f0c…-18                      each event; `data` is the message of /events
     data: {"type":"task.started",…}
 
-    : heartbeat                       while nothing happens; the number moves on, so a
-    id: 5f0c…-40                      client of rare events need not fear `evicted`
+    : heartbeat                       while nothing happens, and when much does that is
+    id: 5f0c…-40                      not for it: the number moves on, so a client of
+                                      rare events need not fear `evicted`
 
 A client is a receiver of the broadcast like a WebSocket: what it has not read is
 bounded by the fan-out and its losses are told as `gap`. It is handed one piece, and the
@@ -109,6 +110,7 @@ class SSEClient:
         "_ending",
         "_epoch",
         "_held",
+        "_is_writing",
         "_patience",
         "_send",
         "_since",
@@ -119,6 +121,8 @@ class SSEClient:
         "is_gone",
         "policy",
         "principal",
+        "told",
+        "transport",
     )
 
     def __init__(
@@ -132,6 +136,8 @@ class SSEClient:
     ) -> None:
         self.principal = principal
         self.is_cut = False
+        self._is_writing = False
+        self.transport: asyncio.Transport | None = None
         self._epoch = epoch
         self.channel = channel
         self.policy = policy
@@ -141,6 +147,8 @@ class SSEClient:
         self._patience = patience
         self._held: list[bytes] = []
         self._since = 0.0
+        # The position told last.
+        self.told = 0
         self._ending: bytes | None = None
         self._wake = asyncio.Event()
 
@@ -186,13 +194,16 @@ class SSEClient:
         self._wake.set()
 
     def cut(self, reason: str) -> None:
-        """End here and now; what is held may not be shown, or kept, any more."""
+        """End here and now; what is held may not be shown any more (BUS-1)."""
         self.is_cut = True
         self._held.clear()
+        if self._is_writing and self.transport is not None:
+            # The server has it already: only with the connection is it gone.
+            self.transport.abort()
         self.end(closing(reason, None))
 
     async def next(self) -> bytes | None:
-        """What to write; nothing after a heartbeat's time, None at the end."""
+        """What to write; nothing when a heartbeat is due, None at the end."""
         if not self._held and self._ending is None:
             self._wake.clear()
             try:
@@ -202,7 +213,11 @@ class SSEClient:
                 return b""
         if self._held and not self.is_gone:
             return self._held[0]
-        return None
+        return b"" if self._ending is None else None
+
+    def nudge(self) -> None:
+        """A heartbeat is due at once, unless there is something to write."""
+        self._wake.set()
 
     def wrote(self) -> int:
         """The piece that `next` gave is through; its size."""
@@ -211,13 +226,16 @@ class SSEClient:
 
     async def write(self, data: bytes) -> None:
         """Returns when the server has handed everything to the kernel."""
-        for at in range(0, len(data), PIECE):
-            if self.is_cut:
-                # Amid a frame there is no way to end but to break off.
-                if at:
-                    raise StalledError
-                return
-            await self._write_piece(data[at : at + PIECE])
+        self._is_writing = True
+        try:
+            for at in range(0, len(data), PIECE):
+                if self.is_cut:
+                    # Amid a frame nothing can follow but the connection's end.
+                    self.is_gone = self.is_gone or at > 0
+                    return
+                await self._write_piece(data[at : at + PIECE])
+        finally:
+            self._is_writing = False
 
     async def _write_piece(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -258,6 +276,18 @@ class EventStreams:
         """Clients that have not read what they were handed, the newest one last."""
         return [client for client in self._clients if not client.is_idle]
 
+    def nudge(self) -> None:
+        """Tell clients of rare events their position before the ring forgets it."""
+        gateway = self._gateway
+        due = gateway.journal.last - gateway.position_step
+        self._nudge([c for c in self._clients if c.is_idle and c.told <= due])
+
+    def _nudge(self, clients: list[SSEClient]) -> None:
+        for client in clients[:STRIDE]:
+            client.nudge()
+        if rest := clients[STRIDE:]:
+            self._gateway.loop.call_soon(self._nudge, rest)
+
     async def close(self) -> None:
         """End every stream with a last event that tells where to go on."""
         for number, client in enumerate(list(self._clients)):
@@ -284,6 +314,7 @@ class EventStreams:
         gateway = self._gateway
         try:
             wanted, rejected = wanted_of(query, known=gateway.bus.known_types)
+            channel = gateway.shaped(self._channel, shape_of(query))
             policy = policy_of(query)
         except UsageError as error:
             refusal = error_response(400, "bad request", str(error))
@@ -294,7 +325,6 @@ class EventStreams:
             full = "Maximum connections reached"
             await error_response(503, "limit reached", full)(scope, receive, send)
             return
-            channel = gateway.shaped(self._channel, shape_of(query))
         await send(
             {"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()}
         )
@@ -311,7 +341,7 @@ class EventStreams:
             # Revoked since the door let it in.
             client.cut(REVOKED)
         watcher = asyncio.create_task(watch(receive, client))
-        transport = transport_of(scope)
+        transport = client.transport = transport_of(scope)
         if transport is not None:
             scope["extensions"][EXTENSION][IS_STREAM] = True
             tune(transport)
@@ -342,6 +372,7 @@ class EventStreams:
         else:
             await client.write(RETRY + b"\n" + opening)
             await self._replay(client, token, chosen)
+        client.told = self._gateway.journal.last
         while (data := await client.next()) is not None:
             if data:
                 await client.write(data)
@@ -372,6 +403,7 @@ class EventStreams:
         self._gateway.broadcast.flush(client)
         if client.is_idle:
             # Nothing is on its way, so the client has all until here.
+            client.told = self._gateway.journal.last
             await client.write(b": heartbeat\n" + self._here() + b"\n")
 
     def _here(self) -> bytes:
