@@ -127,9 +127,12 @@ def run(ready_json: bool, **options: Any) -> None:
     """Run an agent until Ctrl-C."""
     from praxis_fast.agent.logs import set_up_logs
     from praxis_fast.agent.run import run_agent
+    from praxis_fast.events.redact import Redactor
 
     loaded = _load(options)
-    set_up_logs(loaded.config.logging)
+    masking = loaded.config.masking
+    mask = Redactor(masking.names, masking.patterns).mask_text
+    set_up_logs(loaded.config.logging, mask)
     raise SystemExit(run_agent(loaded, ready_json=ready_json))
 
 

@@ -65,17 +65,20 @@ class Agent:
         limits, p2p = self.config.limits, self.config.p2p
         masking = self.config.masking
         allowed = frozenset(PeerID.parse(text) for text in p2p.allow)
+        redactor = Redactor(masking.names, masking.patterns)
         self.bus = EventBus(
             source=f"agent.{self.config.name}",
             limits=limits.events,
             clock=clock,
             wall_clock=wall_clock,
-            redactor=Redactor(masking.names, masking.patterns),
+            redactor=redactor,
             timed_every=self.config.events.timed_every,
         )
         if self.config.events.debug or self.config.logging.level == "debug":
             self.bus.add_sink(log_event)
-        self.tools = ToolBox(tuple(tools), limits=limits.tools, clock=clock)
+        self.tools = ToolBox(
+            tuple(tools), limits=limits.tools, clock=clock, mask=redactor.mask_text
+        )
         self.host = Host(_key(self.config), listen=_listen(self.config), limits=limits)
         self.discovery = Discovery(
             self.host,

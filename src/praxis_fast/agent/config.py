@@ -20,6 +20,7 @@ from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
 from praxis_fast.errors import AddressError, ConfigError, UsageError
 from praxis_fast.events.address_gate import DEFAULT_PORTS
+from praxis_fast.events.patterns import DEFAULT_PATTERNS
 from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.events.roles import Roles
@@ -149,7 +150,7 @@ class MaskingConfig:
     patterns: Annotated[
         tuple[str, ...],
         Meta(description="regular expressions; what they find in texts becomes ***"),
-    ] = ()
+    ] = DEFAULT_PATTERNS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""Log records on stderr or in a file, as text or as JSON; for our own process only."""
+"""Log records on stderr or in a file, as text or as JSON; for our own process only.
+
+What is written goes through a mask: a message may quote what a peer or a tool said.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ import orjson
 from praxis_fast.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from praxis_fast.agent.config import LoggingConfig
+
+    Mask = Callable[[str], str]
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -28,8 +35,12 @@ class TextFormatter(logging.Formatter):
     ) -> str:
         return _time(record)
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask = str) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         # What a peer sent must not look like a second record.
@@ -39,19 +50,23 @@ class TextFormatter(logging.Formatter):
 class JSONFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self, mask: Mask = str) -> None:
+        super().__init__()
+        self._mask = mask
+
     def format(self, record: logging.LogRecord) -> str:
         told = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self._mask(record.getMessage()),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+            told["exception"] = self._mask(self.formatException(record.exc_info))
         return orjson.dumps(told, default=str).decode()
 
 
-def set_up_logs(config: LoggingConfig) -> None:
+def set_up_logs(config: LoggingConfig, mask: Mask = str) -> None:
     """Make the root logger write as the configuration says."""
     if config.file is None:
         handler: logging.Handler = logging.StreamHandler(sys.stderr)
@@ -62,7 +77,7 @@ def set_up_logs(config: LoggingConfig) -> None:
             text = f"{config.file} cannot be opened: {error.strerror}"
             raise ConfigError(text, key="logging.file") from error
     as_json = config.format == "json"
-    handler.setFormatter(JSONFormatter() if as_json else TextFormatter())
+    handler.setFormatter(JSONFormatter(mask) if as_json else TextFormatter(mask))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.level.upper())

@@ -153,7 +153,10 @@ class ToolBox:
         limits: ToolLimits | None = None,
         on_change: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        mask: Callable[[str], str] = str,
     ) -> None:
+        # What a tool raises may quote its database's address, or its arguments.
+        self._mask = mask
         self._limits = limits or ToolLimits()
         self._threads = Threads(self._limits.max_threads)
         self._faults = FaultLimiter(clock)
@@ -216,7 +219,7 @@ class ToolBox:
                 result = await self._run(called, bound)
         except TimeoutError as error:
             if not deadline.expired():
-                raise _failure(called, error) from error
+                raise self._failure(called, error) from error
             message = f"tool {name} did not answer within {seconds:g} s"
             raise ToolTimeoutError(message) from error
         except ToolError:
@@ -224,7 +227,7 @@ class ToolBox:
         except (Exception, SystemExit) as error:
             if self._faults.admit(name) is not None:
                 logger.warning("tool %s failed", name, exc_info=error)
-            raise _failure(called, error) from error
+            raise self._failure(called, error) from error
         return self._checked(called, result)
 
     async def _run(self, called: Tool, arguments: dict[str, Any]) -> Any:
@@ -241,7 +244,7 @@ class ToolBox:
             size = len(orjson.dumps(plain))
         except (TypeError, ValueError, RecursionError) as error:
             message = f"tool {called.name} answered what JSON cannot carry: {error}"
-            raise ToolFailedError(message[:MAX_ERROR_TEXT]) from error
+            raise ToolFailedError(self._mask(message)[:MAX_ERROR_TEXT]) from error
         if size > self._limits.max_result:
             raise ToolFailedError(
                 f"tool {called.name} answered {size} bytes, "
@@ -249,7 +252,6 @@ class ToolBox:
             )
         return plain
 
-
-def _failure(called: Tool, error: BaseException) -> ToolFailedError:
-    text = f"tool {called.name} failed: {type(error).__name__}: {error}"
-    return ToolFailedError(text[:MAX_ERROR_TEXT])
+    def _failure(self, called: Tool, error: BaseException) -> ToolFailedError:
+        text = f"tool {called.name} failed: {type(error).__name__}: {error}"
+        return ToolFailedError(self._mask(text)[:MAX_ERROR_TEXT])

@@ -96,7 +96,8 @@ class EventBus:
         """What subscribers of this process count."""
         self.handler_errors = 0
         """Handlers, filters and sinks that raised or took too long."""
-        self._mask = (redactor or Redactor()).mask
+        redactor = redactor or Redactor()
+        self._mask, self._mask_tags = redactor.mask, redactor.mask_tags
         self._faults = FaultLimiter(clock)
         # Bound once: calling the objects looks the method up each time.
         self._new_id = IDSource().__call__
@@ -152,7 +153,7 @@ class EventBus:
                 self._mask(data if data.__class__ is dict else _as_dict(data)),
                 source or self.source,
                 correlation_id,
-                Tags(tags) if tags else _NO_TAGS,
+                Tags(self._mask_tags(Tags(tags))) if tags else _NO_TAGS,
                 PRIORITIES.get(type, _NORMAL)
                 if priority is None
                 else _as_priority(priority),
@@ -371,6 +372,7 @@ class EventBus:
         stamped: Event = replace(
             event,
             data=self._mask(_as_dict(event.data)),
+            tags=Tags(self._mask_tags(event.tags)) if event.tags else event.tags,
             source=source,
             epoch=self.epoch if self._seq < self._reserved else self.begin_epoch(),
             seq=self._next_seq(),

@@ -2,11 +2,12 @@
 
 Theory of operation
 -------------------
-Nearly every event has nothing to mask, so that case is two calls that run in C: the
-names of a mapping are compared with a set of names already found harmless, and the
-types of its values with a set of types that hold nothing. Only what fails one of them
-is looked at piece by piece. A container is copied when something in it was masked, so
-the caller's own objects never change and clean ones are handed on as they are.
+Nearly every event has nothing to mask, so that case is a few calls that run in C: the
+names of a mapping are compared with a set of names already found harmless, the types of
+its values with a set of types that hold nothing, and its texts, joined, are searched
+for what every pattern needs. Only what fails is looked at piece by piece. A container
+is copied when something in it was masked, so the caller's own objects never change and
+clean ones are handed on as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ from collections.abc import Iterable, Mapping, Set
 from fnmatch import translate
 from typing import Any
 
-from praxis_fast.errors import UsageError
 from praxis_fast.events.filter import is_glob
-
-MASK = "***"
+from praxis_fast.events.patterns import DEFAULT_PATTERNS, MASK, Patterns
 
 # Compared with the end of a name without its separators: `api_key` is found in
 # `apiKey`, `X-API-Key` and `openai_api_key`, and `token` is not in `token_count`.
@@ -72,13 +71,16 @@ class Redactor:
 
     A name is compared with the end of keys, whatever their case and separators; one
     with glob signs with the whole key. What a pattern (a regular expression) finds in
-    a text is masked there. Values that are true, false or null are left.
+    a text is masked there, but for its group `kept`. Values that are true, false or
+    null are left.
     """
 
-    __slots__ = ("_endings", "_globs", "_harmless", "_patterns", "_scalars")
+    __slots__ = ("_endings", "_globs", "_harmless", "_patterns", "_scalars", "_signs")
 
     def __init__(
-        self, names: Iterable[str] = DEFAULT_NAMES, patterns: Iterable[str] = ()
+        self,
+        names: Iterable[str] = DEFAULT_NAMES,
+        patterns: Iterable[str] = DEFAULT_PATTERNS,
     ) -> None:
         names = tuple(names)
         plain = {squashed(name) for name in names if not is_glob(name)} - {""}
@@ -86,7 +88,8 @@ class Redactor:
         self._endings = tuple(sorted(name + tail for name in plain for tail in tails))
         globs = "|".join(translate(name.lower()) for name in names if is_glob(name))
         self._globs = re.compile(globs) if globs else None
-        self._patterns = tuple(_compiled(pattern) for pattern in patterns)
+        self._patterns = Patterns(patterns)
+        self._signs = self._patterns.signs
         self._scalars = _SCALARS - {str} if self._patterns else _SCALARS
         self._harmless: set[str] = set()
 
@@ -109,43 +112,55 @@ class Redactor:
         """The mapping itself, or a copy where something in it had to be masked."""
         if not data:
             return data
-        if self._harmless.issuperset(data) and self._scalars.issuperset(
-            map(type, data.values())
-        ):
-            return data
         masked: dict[str, Any] = self._mask_mapping(data, 0)
         return masked
 
     def mask_text(self, text: str) -> str:
         """The text with everything the patterns find in it masked."""
-        for pattern in self._patterns:
-            text = pattern.sub(MASK, text)
-        return text
+        return self._patterns.mask(text)
+
+    def mask_tags(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """The tags with sensitive values masked; a bare name has none."""
+        masked = self.mask({name: value for name, value in tags.items() if value})
+        return {**tags, **masked}
 
     def _mask_mapping(self, data: Mapping[Any, Any], depth: int) -> Any:
         if depth > _MAX_DEPTH:
             return MASK
-        is_harmless = data.keys() <= self._harmless
+        is_harmless = self._harmless.issuperset(data)
+        clean = self._clean_types(data.values())
+        if is_harmless and clean.issuperset(map(type, data.values())):
+            return data
         changed: dict[Any, Any] = {}
         for key, value in data.items():
-            if is_harmless and type(value) in self._scalars:
+            is_clean = type(value) in clean
+            if is_clean and is_harmless:
                 continue
-            kept = self._mask_entry(key, value, depth + 1)
+            kept = self._mask_entry(key, value, depth + 1, is_clean=is_clean)
             if kept is not value:
                 changed[key] = kept
         return {**data, **changed} if changed else data
 
-    def _mask_entry(self, key: Any, value: Any, depth: int) -> Any:
+    def _clean_types(self, values: Iterable[Any]) -> frozenset[type]:
+        """The types of which none of the values has anything in itself."""
+        if self._scalars is _SCALARS:
+            return _SCALARS
+        text = "\n".join([value for value in values if type(value) is str])
+        for sign in self._signs:
+            if sign in text:
+                return self._scalars
+        return _SCALARS
+
+    def _mask_entry(self, key: Any, value: Any, depth: int, *, is_clean: bool) -> Any:
         if self.is_sensitive(key):
             return value if type(value) in _EMPTY else MASK
         if key == "properties" and isinstance(value, Mapping):
             return self._mask_schema(value, depth)
-        return value if type(value) in self._scalars else self._mask_value(value, depth)
+        return value if is_clean else self._mask_value(value, depth)
 
     def _mask_value(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
-            found = self.mask_text(value)
-            return value if found == value else found
+            return self.mask_text(value)
         if isinstance(value, Mapping):
             return self._mask_mapping(value, depth)
         if isinstance(value, (list, tuple, Set)):
@@ -161,9 +176,15 @@ class Redactor:
     def _mask_items(self, items: Any, depth: int) -> Any:
         if self._scalars.issuperset(map(type, items)):
             return items
+        clean = self._clean_types(items)
+        if clean.issuperset(map(type, items)):
+            return items
         if depth > _MAX_DEPTH:
             return MASK
-        masked = [self._mask_value(item, depth + 1) for item in items]
+        masked = [
+            item if type(item) in clean else self._mask_value(item, depth + 1)
+            for item in items
+        ]
         is_same = all(new is old for new, old in zip(masked, items, strict=True))
         return items if is_same else masked
 
@@ -196,10 +217,3 @@ def _bare_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         for word in _SCHEMA_WORDS
         if isinstance(schema.get(word), (str, int))
     }
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"pattern {pattern!r} cannot be used: {error}") from error
