@@ -104,8 +104,8 @@ async def serve(agent: FakeAgent) -> AsyncIterator[Callable[..., Any]]:
     """Starts servers for the agent; all of them are closed at the end."""
     servers: list[HTTPServer] = []
 
-    async def start(**options: Any) -> HTTPServer:
-        server = HTTPServer(agent, "127.0.0.1", 0, **options)
+    async def start(*, port: int = 0, **options: Any) -> HTTPServer:
+        server = HTTPServer(agent, "127.0.0.1", port, **options)
         await server.start()
         servers.append(server)
         return server

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
+from praxis_fast.client import EventStream, StreamedEvent
 from praxis_fast.errors import StoreError
+from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.journal_file import RESERVE, JournalFile
 from praxis_fast.limits import EventLimits, JournalFileLimits, JournalLimits, Limits
@@ -44,11 +47,11 @@ class Restarts:
     def bus(self) -> EventBus:
         return self.agent.bus
 
-    async def start(self, limits: Limits = LIMITS) -> HTTPServer:
+    async def start(self, limits: Limits = LIMITS, *, port: int = 0) -> HTTPServer:
         self.agent.bus = EventBus(source="agent.fake")
         self.file = JournalFile(self.path, self.agent.bus, limits=limits)
         await self.file.open()
-        self.server = await self.serve(limits=limits, journal=self.file)
+        self.server = await self.serve(limits=limits, journal=self.file, port=port)
         return self.server
 
     async def stop(self) -> None:
@@ -219,6 +222,41 @@ async def test_ws_9_reset_when_the_disk_cannot_be_read(
     assert (await client.receive())["seq"] == 201
 
 
+async def test_db_3_journal_that_is_not_written_is_told(
+    restarts: Restarts, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "RETRY", 0.001)
+    server = await restarts.start()
+    file = restarts.file
+    assert file is not None
+    agent.delivery = SimpleNamespace(journal=file)  # type: ignore[attr-defined]
+    restarts.publish(10)
+    await file.written(10)
+
+    def fail(work: object) -> None:
+        raise StoreError("no space")
+
+    async with aiohttp.ClientSession(server.url) as session:
+
+        async def told() -> tuple[str, str, bool]:
+            health = await (await session.get("/health")).json()
+            stats = await (await session.get("/stats")).json()
+            metrics = await (await session.get("/metrics")).text()
+            status = stats["journal"]["file"]["status"]
+            is_degraded = "praxis_journal_file_degraded 1.0" in metrics
+            return health["status"], status, is_degraded
+
+        assert await told() == ("healthy", "healthy", False)
+        with monkeypatch.context() as broken:
+            broken.setattr(file._db, "write", fail)
+            restarts.publish(1)
+            while not file.is_degraded:
+                await asyncio.sleep(0)
+            assert await told() == ("degraded", "degraded", True)
+        await file.written(11)
+        assert await told() == ("healthy", "healthy", False)
+
+
 async def test_rights_count_when_the_past_is_read(
     restarts: Restarts, connect: Connect
 ) -> None:
@@ -273,3 +311,23 @@ async def test_client_leaves_while_its_page_is_fetched(
         while server.gateway.clients or server.gateway.rejoining._fetches:
             await asyncio.sleep(0.001)
     assert not server.gateway.rejoining._replays
+
+
+async def test_bus_4_client_of_ours_does_not_notice_a_restart(
+    restarts: Restarts,
+) -> None:
+    server = await restarts.start()
+    port = server.port
+    restarts.publish(3)
+    async with EventStream(server.url, types=["task.started"]) as stream:
+        restarts.publish(100)
+        record = [(await anext(stream)).seq for _ in range(50)]
+        await restarts.stop()
+        await restarts.start(port=port)
+        restarts.publish(100)
+        async with asyncio.timeout(20):
+            while len(record) < 200:
+                item = await anext(stream)
+                assert isinstance(item, StreamedEvent), item
+                record.append(item.seq)
+    assert record == list(range(4, 204))

@@ -153,6 +153,7 @@ class Collector:
         closes = {str(code): count for code, count in told.closes.items()}
         about = "WebSocket connections closed, by our code; 0: not by us."
         yield counters("praxis_websocket_closes", about, "code", closes)
+        yield from self._journal_file()
         about = "Limits that were hit; those of peers are in praxis_p2p_failures."
         yield counters("praxis_limit_hits", about, "limit", dict(told.hits))
         yield histograms(
@@ -161,6 +162,20 @@ class Collector:
             [],
             {(): told.turns},
         )
+
+    def _journal_file(self) -> Iterator[Metric]:
+        file = self._sources.gateway.journal_file
+        if file is None:
+            return
+        for name, about, value in (
+            ("events", "Events in the journal on disk.", file.events),
+            ("bytes", "Bytes in the journal on disk.", file.size),
+            ("waiting_events", "Events not yet on disk.", file.waiting),
+            ("degraded", "1 while events are not written.", int(file.is_degraded)),
+        ):
+            yield gauge(f"praxis_journal_file_{name}", about, value)
+        about = "Events let go before they were on disk."
+        yield counter("praxis_journal_file_lost", about, file.lost)
 
     def _webhooks(self) -> Iterator[Metric]:
         outbox, figures = self._sources.outbox, self._sources.outbox_figures

@@ -63,8 +63,12 @@ class AgentRoutes:
 
     async def _health(self, request: Request) -> JSONResponse:
         card = self._agent.card
+        # An embedded agent keeps nothing on disk.
+        journal = getattr(getattr(self._agent, "delivery", None), "journal", None)
+        is_degraded = journal is not None and journal.is_degraded
+        status = "degraded" if is_degraded else "healthy"
         return JSONResponse(
-            {"status": "healthy", "agent": card.name, "version": card.version}
+            {"status": status, "agent": card.name, "version": card.version}
         )
 
     async def _ready(self, request: Request) -> JSONResponse:

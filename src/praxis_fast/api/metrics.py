@@ -100,6 +100,7 @@ class MetricsRoutes:
                     "bytes": journal.size,
                     "first": journal.first,
                     "last": journal.last,
+                    "file": journal_file_stats(gateway),
                 },
                 "webhooks": None if outbox is None else await outbox_stats(outbox),
                 "audit": None if audit is None else await audit_stats(audit),
@@ -110,6 +111,22 @@ class MetricsRoutes:
     def _part(self, name: str) -> Any:
         # Embedded agents have none of it, and the real one not before it started.
         return getattr(getattr(self._agent, "delivery", None), name, None)
+
+
+def journal_file_stats(gateway: EventGateway) -> dict[str, Any] | None:
+    """How the journal on disk does; None when there is none."""
+    file = gateway.journal_file
+    if file is None:
+        return None
+    return {
+        "status": "degraded" if file.is_degraded else "healthy",
+        "events": file.events,
+        "bytes": file.size,
+        "first": file.first,
+        "last": file.last,
+        "waiting": file.waiting,
+        "lost": file.lost,
+    }
 
 
 def event_metrics(gateway: EventGateway, outbox: Outbox | None) -> dict[str, Any]:
