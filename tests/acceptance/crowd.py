@@ -52,6 +52,7 @@ class Crowd:
     def __init__(self) -> None:
         self._members: list[Member] = []
         self._heard = bytearray()
+        self._ages: list[int] = []
         self._selector = selectors.DefaultSelector()
 
     async def connect(self, port: int, path: str, count: int) -> dict[str, Any]:
@@ -65,8 +66,7 @@ class Crowd:
         return {"count": len(self._members)}
 
     async def wait(self, frames: int) -> dict[str, Any]:
-        """Until each has had so many in all; how old they were, in nanoseconds."""
-        ages: list[int] = []
+        """Until each has had so many in all."""
         missing = sum(member.count < frames for member in self._members)
         while missing:
             ready = self._selector.select(TIMEOUT)
@@ -74,8 +74,13 @@ class Crowd:
                 raise TimeoutError(f"{missing} subscribers lack events")
             for key, _ in ready:
                 member: Member = key.data
-                missing -= self._read(member, frames, ages)
-        return quantiles(ages) if ages else {}
+                missing -= self._read(member, frames)
+        return {}
+
+    async def ages(self) -> dict[str, Any]:
+        """How old events were when they were read, in nanoseconds; since last asked."""
+        ages, self._ages = self._ages, []
+        return quantiles(ages)
 
     async def compare(self, count: int) -> dict[str, Any]:
         """How many read the same, byte by byte, and whether it was right."""
@@ -90,14 +95,14 @@ class Crowd:
             record.event(message.seq, message.payload.n)
         return {"same": sum(same), "is_complete": record.is_complete}
 
-    def _read(self, member: Member, frames: int, ages: list[int]) -> bool:
+    def _read(self, member: Member, frames: int) -> bool:
         """Whether this was the last that it lacked."""
         before = member.count
         data = member.socket.recv(READ)
         if not data:
             raise ConnectionError(f"a subscriber was hung up on after {member.last!r}")
         with suppress(ValueError):  # of an event that is cut there is no time
-            ages.append(time.monotonic_ns() - sent_at(data))
+            self._ages.append(time.monotonic_ns() - sent_at(data))
         if member is self._members[0]:
             self._heard += data
         member.receive(data)
@@ -111,8 +116,8 @@ def start() -> Process:
 
 async def main() -> None:
     crowd = Crowd()
-    commands = {"connect": crowd.connect, "wait": crowd.wait, "compare": crowd.compare}
-    await program.serve({}, commands)
+    commands = (crowd.connect, crowd.wait, crowd.ages, crowd.compare)
+    await program.serve({}, {command.__name__: command for command in commands})
 
 
 if __name__ == "__main__":

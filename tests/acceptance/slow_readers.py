@@ -13,6 +13,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ PAUSE = 1.0  # between two batches, while ages are taken: 80,000 messages a seco
 ROUND = 4 * BATCH  # events at once, while the rate is taken
 FILLING = 100  # characters in an event
 PATIENCE = 60.0
+SEE_OFF = 600.0
 
 # Memory that a run may take more than another for no reason of ours.
 NOISE = 64 * 1024 * 1024
@@ -130,10 +132,15 @@ def run(
         port = urlsplit(serving.hello["url"]).port
         path = f"/events?{Choice().query}"
         readers.ask("connect", port=port, path=path, count=subscribers - slow)
-        readers.send("wait", frames=events)
         serving.ask("publish", count=events, pause=pause, filling=FILLING)
-        see_off(serving, [one for one in behind if one.policy == "disconnect"], outcome)
-        outcome.ages = readers.answer()
+        leaving = [one for one in behind if one.policy == "disconnect"]
+        # Beside the rest: who is told to go must hear it before the connection ends.
+        with ThreadPoolExecutor(1) as beside:
+            seen_off = beside.submit(see_off, serving, leaving, outcome)
+            for frames in range(BATCH, events + 1, BATCH):
+                readers.ask("wait", frames=frames)
+            seen_off.result()
+        outcome.ages = readers.ask("ages")
         outcome.rate = hurry(serving, readers, events)
         outcome.resident = serving.ask("stats")["resident"]
         for one in behind:
@@ -164,7 +171,7 @@ def laggards(serving: Process, slow: int, count: int) -> Iterator[list[Laggard]]
 def see_off(serving: Process, leaving: list[Laggard], outcome: Outcome) -> None:
     """Wait until these are no clients any more, and read what they were told."""
     clients = outcome.subscribers - len(leaving)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + SEE_OFF
     while serving.ask("stats")["clients"] > clients:
         assert time.monotonic() < until, "a slow subscriber was not told to go"
         time.sleep(0.1)

@@ -361,7 +361,7 @@ async def odd() -> AsyncIterator[Any]:
         await server.wait_closed()
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", "{}", '"text"'])
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", '"text"', "[" * 100_000])
 async def test_a_server_that_talks_otherwise_is_its_own_error(
     odd: Any, text: str
 ) -> None:

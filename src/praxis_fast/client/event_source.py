@@ -93,7 +93,7 @@ class EventSource:
             return {"type": "heartbeat", "payload": {"since": frame.id}}
         try:
             message = json.loads(frame.data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._odd() from error
         if not isinstance(message, dict) or "type" not in message:
             raise self._odd()

@@ -276,6 +276,8 @@ class Follower:
         """Nothing of ours is to come up to this number."""
         if not isinstance(epoch, str) or not isinstance(seq, int):
             return
+        if not epoch.isprintable():
+            return
         if self._seen is None or (self._seen[0] == epoch and self._seen[1] < seq):
             self._seen = (epoch, seq)
 
@@ -299,7 +301,8 @@ class Follower:
 def _is_event(message: Mapping[str, Any]) -> bool:
     """Only events have a number; talk has none."""
     seq, epoch = message.get("seq"), message.get("epoch")
-    return isinstance(seq, int) and isinstance(epoch, str)
+    # Both are said again when we come back, in a header at that.
+    return isinstance(seq, int) and isinstance(epoch, str) and epoch.isprintable()
 
 
 def _stable(name: str) -> str:
@@ -314,7 +317,7 @@ def _stable(name: str) -> str:
 
 def _position(text: str) -> tuple[str, int]:
     epoch, dash, seq = text.rpartition("-")
-    if not (epoch and dash and seq.isdecimal()):
+    if not (epoch.isprintable() and epoch and dash and seq.isdecimal()):
         raise UsageError(f"since must be a position, epoch-seq, not {text!r}")
     return epoch, int(seq)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,12 @@ class _Connect(connect):
 class Socket:
     """An open connection; ConnectionLostError once it is gone."""
 
-    def __init__(self, url: str, connection: ClientConnection) -> None:
+    def __init__(
+        self, url: str, connection: ClientConnection, heartbeat: float
+    ) -> None:
         self._url = url
         self._connection = connection
+        self._heartbeat = heartbeat
 
     @classmethod
     async def open(
@@ -50,7 +54,9 @@ class Socket:
     ) -> Socket:
         """Connect; AccessDeniedError, WrongServerError, or NetworkError to try again.
 
-        An agent that leaves two heartbeats unanswered counts as gone.
+        An agent that says nothing for one heartbeat is asked for a sign of life, and
+        without one for another it counts as gone. Time in which nobody waits for a
+        message does not count: what the agent says then is not read.
         """
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
@@ -64,8 +70,7 @@ class Socket:
                 max_size=MAX_MESSAGE,
                 open_timeout=timeout,
                 close_timeout=CLOSE_TIMEOUT,
-                ping_interval=heartbeat,
-                ping_timeout=heartbeat,
+                ping_interval=None,
             )
         except InvalidStatus as error:
             answer = error.response
@@ -76,21 +81,32 @@ class Socket:
             raise NetworkError(f"no agent answers at {url} ({error})") from error
         except InvalidHandshake as error:
             raise WrongServerError(f"{url} is no event stream ({error})") from error
-        return cls(url, connection)
+        return cls(url, connection, heartbeat)
 
     async def receive(self) -> dict[str, Any]:
         """The next message; nothing is lost when this is cancelled."""
         try:
-            text = await self._connection.recv(decode=False)
+            text = await self._receive()
         except ConnectionClosed as error:
             raise self._lost(error) from error
         try:
             message = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._odd() from error
         if not isinstance(message, dict) or "type" not in message:
             raise self._odd()
         return message
+
+    async def _receive(self) -> bytes:
+        pong: asyncio.Future[float] | None = None
+        while True:
+            try:
+                async with asyncio.timeout(self._heartbeat):
+                    return await self._connection.recv(decode=False)
+            except TimeoutError:
+                if pong is not None and not pong.done():
+                    raise ConnectionLostError(f"{self._url} fell silent") from None
+                pong = asyncio.ensure_future(await self._connection.ping())
 
     async def send(self, text: str) -> None:
         """Send one message."""

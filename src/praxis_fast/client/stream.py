@@ -49,8 +49,9 @@ class EventStream:
     that is refused, WrongServerError when something else answers at the URL, UsageError
     for types that the agent does not know.
 
-    Nothing runs between two items except the heartbeat: a reader that takes its time
-    holds the agent back, which then drops events and says so in a Gap. Waiting for an
+    An agent that is silent for two heartbeats while an item is waited for counts as
+    gone. Nothing runs between two items: a reader that takes its time holds the agent
+    back, which then drops events and says so in a Gap. Waiting for an
     item may be cancelled, as by `asyncio.timeout`, and nothing is lost.
     """
 
