@@ -116,7 +116,6 @@ class EventGateway:
         self.tally = Tally(bus)
         streams = Stages(bus.stopwatch)
         sse = Channel(enriched_shape(version), sse_pack(bus.epoch), streams)
-        self._sse = sse
         self.stages = {"websocket": sockets, "sse": streams}
         """What each class of clients counts."""
         self.journal_file = journal
@@ -183,11 +182,14 @@ class EventGateway:
     @property
     def queued_bytes(self) -> dict[str, int]:
         """Bytes that wait, for each class of clients."""
-        found = dict.fromkeys(self.stages, 0)
-        for channel in self.broadcast.channels:
-            kind = "sse" if channel is self._sse else "websocket"
-            found[kind] += channel.fanout.pending_bytes
-        return found
+        return {
+            kind: sum(
+                channel.fanout.pending_bytes
+                for channel in self.broadcast.channels
+                if channel.stages is stages
+            )
+            for kind, stages in self.stages.items()
+        }
 
     @property
     def lags(self) -> dict[str, float]:
