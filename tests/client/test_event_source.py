@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,6 @@ from praxis_fast.errors import (
     UsageError,
     WrongServerError,
 )
-from praxis_fast.events.event import EventFilter
 from tests.client.conftest import Place, quick, soon
 
 if TYPE_CHECKING:
@@ -34,49 +32,6 @@ async def event(events: EventStream) -> StreamedEvent:
     item = await soon(anext(events))
     assert isinstance(item, StreamedEvent)
     return item
-
-
-async def test_events_come_in_order_and_as_asked(place: Place) -> None:
-    async with stream(place) as events:
-        assert events.is_following
-        for number in range(100):
-            place.bus.publish("x.y", {"n": number})
-            place.bus.publish("other", {"n": number})
-        seen = [await event(events) for _ in range(100)]
-    assert [told.payload["n"] for told in seen] == list(range(100))
-    assert [told.seq for told in seen] == list(range(1, 200, 2))
-    await place.clients(0)
-
-
-async def test_ws_9_a_broken_connection_loses_and_repeats_nothing(
-    place: Place,
-) -> None:
-    random = Random(7)
-    lost: list[NetworkError] = []
-
-    async def publish() -> None:
-        for number in range(1000):
-            place.bus.publish(random.choice(["x.y", "other"]), {"n": number})
-            if random.random() < 0.01:
-                place.cut()
-            if random.random() < 0.2:
-                await asyncio.sleep(0.001 * random.random())
-        place.bus.publish("x.last")
-
-    published = EventFilter(event_types={"x.*"})
-    expected: list[int] = []
-    handle = place.bus.add_sink(
-        lambda told: expected.append(told.seq) if published.matches(told) else None
-    )
-    async with stream(place, on_lost=lost.append) as events:
-        publishing = asyncio.create_task(publish())
-        seen = [await event(events)]
-        while seen[-1].type != "x.last":
-            seen.append(await event(events))
-        await publishing
-    handle.close()
-    assert lost
-    assert [told.seq for told in seen] == expected
 
 
 async def test_a_restart_is_a_reset_and_own_types_go_on(place: Place) -> None:
@@ -98,30 +53,6 @@ async def test_an_event_that_cannot_be_sent_is_a_gap(place: Place) -> None:
     assert isinstance(item, Gap)
     assert (item.first, item.last, item.dropped) == (1, 1, 1)
     assert item.reason is not None
-
-
-async def test_waiting_can_be_cancelled_without_a_loss(place: Place) -> None:
-    async with stream(place) as events:
-        for number in range(50):
-            place.bus.publish("x.y", {"n": number})
-        seen: list[int] = []
-        while len(seen) < 50:
-            try:
-                async with asyncio.timeout(0.0005):
-                    item = await anext(events)
-            except TimeoutError:
-                continue
-            assert isinstance(item, StreamedEvent)
-            seen.append(item.payload["n"])
-    assert seen == list(range(50))
-
-
-async def test_close_ends_whoever_waits(place: Place) -> None:
-    async with stream(place) as events:
-        waiting = asyncio.create_task(anext(events, None))
-        await asyncio.sleep(0)
-        await events.close()
-        assert await soon(waiting) is None
 
 
 async def test_refusals_are_typed(place: Place) -> None:

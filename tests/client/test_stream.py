@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
 
-def stream(place: Place, *types: str, **options: Any) -> EventStream:
+both = pytest.mark.parametrize("path", ["/ws", "/events/stream"])
+
+
+def stream(place: Place, *types: str, path: str = "", **options: Any) -> EventStream:
     options = {"types": types or ("x.*",), "backoff": quick(), **options}
-    return EventStream(place.url, **options)
+    url = place.url.replace("http", "ws") if path == "/ws" else place.url
+    return EventStream(url + path, **options)
 
 
 async def event(events: EventStream) -> StreamedEvent:
@@ -43,8 +47,10 @@ async def event(events: EventStream) -> StreamedEvent:
     return item
 
 
-async def test_events_come_in_order_and_as_asked(place: Place) -> None:
-    async with stream(place) as events:
+@both
+async def test_events_come_in_order_and_as_asked(place: Place, path: str) -> None:
+    async with stream(place, path=path) as events:
+        assert events.is_following
         for number in range(100):
             place.bus.publish("x.y", {"n": number})
             place.bus.publish("other", {"n": number})
@@ -90,8 +96,9 @@ async def test_no_present_peers_are_an_empty_snapshot(place: Place) -> None:
         assert await soon(anext(events)) == Snapshot(())
 
 
+@both
 async def test_ws_9_a_broken_connection_loses_and_repeats_nothing(
-    place: Place,
+    place: Place, path: str
 ) -> None:
     random = Random(7)
     lost: list[NetworkError] = []
@@ -111,7 +118,7 @@ async def test_ws_9_a_broken_connection_loses_and_repeats_nothing(
     handle = place.bus.add_sink(
         lambda told: expected.append(told.seq) if published.matches(told) else None
     )
-    async with stream(place, on_lost=lost.append) as events:
+    async with stream(place, path=path, on_lost=lost.append) as events:
         publishing = asyncio.create_task(publish())
         seen = [await event(events)]
         while seen[-1].type != "x.last":
@@ -200,8 +207,9 @@ async def test_a_slow_reader_is_told_the_gap(place: Place) -> None:
     assert dropped + len([i for i in items if i.type == "x.y"]) == count
 
 
-async def test_waiting_can_be_cancelled_without_a_loss(place: Place) -> None:
-    async with stream(place) as events:
+@both
+async def test_waiting_can_be_cancelled_without_a_loss(place: Place, path: str) -> None:
+    async with stream(place, path=path) as events:
         for _ in range(20):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
@@ -220,8 +228,9 @@ async def test_waiting_can_be_cancelled_without_a_loss(place: Place) -> None:
     assert seen == list(range(50))
 
 
-async def test_close_ends_whoever_waits(place: Place) -> None:
-    async with stream(place) as events:
+@both
+async def test_close_ends_whoever_waits(place: Place, path: str) -> None:
+    async with stream(place, path=path) as events:
         waiting = asyncio.create_task(anext(events, None))
         await asyncio.sleep(0)
         await events.close()
