@@ -327,6 +327,9 @@ class WebhookLimits:
     slow_interval: Annotated[
         Seconds, Meta(description="s between tries after the quick ones")
     ] = 300.0
+    max_retry_after: Annotated[
+        Seconds, Meta(description="s a receiver may ask us to wait, `Retry-After`")
+    ] = 86400.0
     give_up_after: Annotated[
         Seconds, Meta(description="s after which a message becomes a dead letter")
     ] = 120 * 3600.0

@@ -323,3 +323,26 @@ async def test_http_2_cut_body_is_no_fault_of_ours(
             await asyncio.sleep(0.005)
     assert "failed" not in caplog.text
     assert "Exception" not in caplog.text
+
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+)
+
+
+async def test_ws_7_handshake_that_is_never_finished_is_cut() -> None:
+    wire = Wire(swallow)
+    await wire.receive(UPGRADE)
+    wire.loop.advance(10)
+    assert wire.transport.written.startswith(b"HTTP/1.1 408 ")
+    await wire.end()
+
+
+async def test_ws_7_handshake_has_no_more_than_16_kib() -> None:
+    wire = Wire(swallow)
+    await wire.receive(UPGRADE)
+    for _ in range(17):
+        await wire.receive(b"a: " + b"b" * 1024 + b"\r\n")
+    assert wire.transport.written.startswith(b"HTTP/1.1 431 ")
+    assert wire.hits["http.max_header_bytes"] == 1
+    await wire.end()

@@ -142,7 +142,7 @@ def test_change_is_an_error_when_it_is_not_in_the_table() -> None:
         table.disconnected(ANN, "reset", 0.0)
 
 
-def test_stale_peer_is_forgotten_and_a_new_discovery_later() -> None:
+def test_dsc_5_stale_peer_is_forgotten_and_a_new_discovery_later() -> None:
     table = make_table()
     table.hint(ANN, [HOME], 0.0)
     dials(table, 0.0)

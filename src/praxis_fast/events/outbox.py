@@ -46,7 +46,7 @@ from praxis_fast.events.outbox_store import (
 from praxis_fast.events.outbox_writes import Writes
 from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.priority import Priority
-from praxis_fast.events.retry import MAX_RETRY_AFTER, RetrySchedule
+from praxis_fast.events.retry import RetrySchedule
 from praxis_fast.events.signing import sign_webhook
 from praxis_fast.events.view_matcher import ViewMatcher
 from praxis_fast.events.webhook_body import numbered, told_event, webhook_body
@@ -167,7 +167,7 @@ class Outbox:
         now, wall = self._clock(), self._now()
         for name, task, number, due in await self._db.read(store.load_waiting):
             # A wall clock that was set back must not hold a message for ever.
-            rest = min(max(0.0, due - wall), MAX_RETRY_AFTER)
+            rest = min(max(0.0, due - wall), self._limits.max_retry_after)
             self._lanes.add(name, task, number, now + rest)
             if due:
                 self._retrying[number] = name

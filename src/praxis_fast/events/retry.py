@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 
     from praxis_fast.limits import WebhookLimits
 
-# A receiver may ask for more patience, but not to be forgotten.
-MAX_RETRY_AFTER = 86400.0
-
 # The slow tries of many messages should not fall together.
 _SLOW_JITTER = 0.1
 
@@ -40,7 +37,7 @@ class RetrySchedule:
             around = self._rng.uniform(1 - _SLOW_JITTER, 1 + _SLOW_JITTER)
             pause = limits.slow_interval * around
         if retry_after is not None:
-            pause = max(pause, min(retry_after, MAX_RETRY_AFTER))
+            pause = max(pause, min(retry_after, limits.max_retry_after))
         return None if age + pause > limits.give_up_after else pause
 
 
