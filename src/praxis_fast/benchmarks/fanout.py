@@ -121,10 +121,12 @@ class Queues:
         return self.flush()
 
 
-def measure(subscribers: int = 1000, events: int = 1, *, rounds: int = 5) -> Table:
-    """Turns of so many events to subscribers of one group."""
+def measure(
+    subscribers: int = 1000, events: int = 1, *, groups: int = 1, rounds: int = 5
+) -> Table:
+    """Turns of so many events to subscribers of so many groups."""
     watch = Stopwatch()
-    filters = [EventFilter()] * subscribers
+    filters = [EventFilter(tasks={str(n % groups)}) for n in range(subscribers)]
     rivals = [
         Contender(name, partial(Turns(twin, filters).run, events, watch))
         for name, twin in twins().items()
@@ -132,10 +134,13 @@ def measure(subscribers: int = 1000, events: int = 1, *, rounds: int = 5) -> Tab
     queues = partial(Queues(subscribers).run, events, watch)
     rivals.append(Contender("a deque per subscriber", queues))
     rows = interleave(check(rivals), rounds=rounds, clock=watch)
-    title = f"fan-out to {subscribers} subscribers, {events} events per turn"
+    whom = f"{subscribers} subscribers"
+    curve = f"fan-out, {events} per turn" if groups == 1 else ""
+    if groups > 1:
+        whom += f" in {groups} groups"
+    title = f"fan-out to {whom}, {events} events per turn"
     deliveries = subscribers * events
     size = deliveries * len(FRAME)
-    curve = f"fan-out, {events} per turn"
     return Table(title, deliveries, size, rows, "frame", curve, subscribers)
 
 

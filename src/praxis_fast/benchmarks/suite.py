@@ -208,6 +208,8 @@ def _fanout(scale: Scale, outside: Outside) -> Iterator[Job]:
         title = f"{subscribers:,} subscribers, {events} events per turn"
         yield _one("fanout", title, measure)
     most = max(subscribers for subscribers, _ in scale.crowds)
+    measure = partial(fanout.measure, most, groups=most, rounds=scale.rounds)
+    yield _one("fanout", f"{most:,} subscribers in a group each", measure)
     for groups in (1, None):
         measure = partial(
             fanout.measure_publish, most, groups=groups, rounds=scale.rounds
