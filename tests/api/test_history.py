@@ -14,6 +14,7 @@ from praxis_fast.client import EventStream, StreamedEvent
 from praxis_fast.errors import StoreError
 from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
+from praxis_fast.events.journal import Past
 from praxis_fast.events.journal_file import RESERVE, JournalFile
 from praxis_fast.limits import EventLimits, JournalFileLimits, JournalLimits, Limits
 from tests.api.test_resume import seqs
@@ -297,6 +298,42 @@ async def test_sse_1_last_event_id_reaches_into_the_past(
                     break
     assert record == list(range(1, 711))
     assert ids == [f"{epoch}-{seq}" for seq in record]
+
+
+async def test_ws_9_client_that_resumes_again_and_again_is_read_for_once(
+    restarts: Restarts, connect: Connect
+) -> None:
+    server = await restarts.start()
+    restarts.publish(500)
+    assert restarts.file is not None
+    await restarts.file.written(500)
+    most = reads = 0
+    read = restarts.file.read
+
+    async def count(position: int, max_events: int) -> Past:
+        nonlocal most, reads
+        reads += 1
+        most = max(most, reads)
+        try:
+            return await read(position, max_events)
+        finally:
+            reads -= 1
+
+    restarts.file.read = count  # type: ignore[method-assign]
+    client: Client = await connect("/ws", to=server)
+    for n in range(200):
+        since = f"{restarts.bus.epoch}-{n}"
+        await client.send("RESUME", {"since": since})
+    record: list[int] = []
+    while not record or record[-1] < 500:
+        message = await client.receive()
+        if message["type"] == "resumed":
+            expected = list(range(message["payload"]["from"], 501))
+            record.clear()
+        else:
+            record.append(message["seq"])
+    assert record == expected == list(range(200, 501))
+    assert most == 1
 
 
 async def test_client_leaves_while_its_page_is_fetched(

@@ -238,6 +238,37 @@ async def test_bus_4_a_second_process_takes_the_file_over(life: Life) -> None:
     assert await history(second, 5 + RESERVE) == list(range(new.seq - 4, new.seq + 1))
 
 
+async def test_bus_4_nothing_of_another_process_is_read_as_ours(life: Life) -> None:
+    old, first = await life.begin(epoch="e1")
+    publish(old, 50)
+    await first.written(50)
+    new, second = await life.begin()
+    publish(new, 5)
+    await second.written(new.seq)
+    with pytest.raises(ResetError, match="evicted"):
+        await first.journal.fetch(5, 10)
+    publish(old, 1)
+    await eventually(lambda: first.is_degraded)
+    with pytest.raises(ResetError, match="evicted"):
+        first.journal.position("e1-5")
+    assert first.journal.position("e1-45") == 45
+
+
+async def test_a_fault_of_our_own_is_told_and_ends_the_writing(
+    life: Life, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus, file = await life.begin(epoch="e1")
+    monkeypatch.setattr(file, "_page", lambda: 1 // 0)
+    publish(bus, 5)
+    with pytest.raises(StoreError, match="nothing is written any more"):
+        await file.written(5)
+    assert life.reports == ["journal_not_written"]
+    assert "ZeroDivisionError" in caplog.text
+    publish(bus, 5)
+    assert file.journal.position("e1-3") == 3
+    assert file.waiting == 0
+
+
 async def test_events_are_read_as_they_were_published(life: Life) -> None:
     bus, file = await life.begin(epoch="e1", ring=1)
     event = bus.publish(

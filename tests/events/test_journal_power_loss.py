@@ -25,8 +25,9 @@ def found_after(folder: Path) -> tuple[Taken, list[StoredEvent]]:
     database = sqlite3.connect(folder / "journal.db", isolation_level=None)
     try:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        _, events = store.read(database, -1, 10**9)
-        return store.take_over(database, "next", "new", 0, 1), events
+        taken = store.take_over(database, "next", "new", 0, 1)
+        _, events = store.read(database, "next", -1, 10**9)
+        return taken, events
     finally:
         database.close()
 

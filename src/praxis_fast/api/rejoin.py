@@ -42,7 +42,7 @@ class Rejoining:
         self._max_event = max_event
         self._loop = loop
         self._replays: dict[EventSocket, Replay] = {}
-        self._fetches: dict[Replay, asyncio.Task[None]] = {}
+        self._fetches: dict[EventSocket, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Wait for no page any more."""
@@ -78,6 +78,9 @@ class Rejoining:
     def leave(self, client: EventSocket) -> None:
         """Forget a client."""
         self._replays.pop(client, None)
+        task = self._fetches.pop(client, None)
+        if task is not None:
+            task.cancel()
 
     def on_writable(self, client: EventSocket) -> None:
         """The kernel took everything the client was given."""
@@ -100,13 +103,13 @@ class Rejoining:
             self._loop.call_soon(self._pump, client, replay)
 
     def _fetch(self, client: EventSocket, replay: Replay) -> None:
-        if replay not in self._fetches:
+        if client not in self._fetches:
             task = self._loop.create_task(self._fetch_and_pump(client, replay))
-            self._fetches[replay] = task
+            self._fetches[client] = task
 
     async def _fetch_and_pump(self, client: EventSocket, replay: Replay) -> None:
-        try:
-            await replay.fetch()
-        finally:
-            del self._fetches[replay]
-        self._pump(client, replay)
+        await replay.fetch()
+        del self._fetches[client]
+        # The client may have wished to go on from elsewhere meanwhile.
+        if (present := self._replays.get(client)) is not None:
+            self._pump(client, present)

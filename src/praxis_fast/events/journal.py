@@ -208,7 +208,8 @@ class Journal:
         epoch, dash, digits = token.rpartition("-")
         if not (dash and digits.isascii() and digits.isdigit()):
             raise ResetError(MALFORMED)
-        last = self._last if epoch == self.epoch else self._former.get(epoch)
+        is_present = epoch in (self.epoch, self._epoch)
+        last = self._last if is_present else self._former.get(epoch)
         if last is None:
             raise ResetError(OTHER_EPOCH)
         seq = int(digits) if len(digits) <= _MAX_DIGITS else last + 1
@@ -217,6 +218,10 @@ class Journal:
         if seq < self.oldest - 1:
             raise ResetError(EVICTED)
         return seq
+
+    def forget_past(self) -> None:
+        """From now on the ring is all there is."""
+        self._past = None
 
     def is_past(self, position: int) -> bool:
         """Whether what follows a position is older than the ring: see `fetch`."""

@@ -279,7 +279,9 @@ class JournalFile:
             return self._read_pending(position, max_events)
         # Whatever is older than this is on disk by now, or never will be.
         upto = self.journal.last if pending is None else pending - 1
-        work = partial(store.read, position=position, max_events=max_events)
+        work = partial(
+            store.read, owner=self._owner, position=position, max_events=max_events
+        )
         try:
             oldest, events = await self._db.read(work)
         except StoreError as error:
@@ -327,6 +329,13 @@ class JournalFile:
             self.lost += 1
 
     async def _run(self) -> None:
+        try:
+            await self._work()
+        except Exception as error:
+            logger.exception("journal: nothing is written any more")
+            self._give_up(StoreError(f"nothing is written any more: {error}"))
+
+    async def _work(self) -> None:
         while not (self._is_closing and not self._waiting):
             try:
                 if self._waiting:
@@ -429,8 +438,9 @@ class JournalFile:
             logger.error("journal: %s", error)
             self._report("journal_not_written", f"the journal is not written: {error}")
 
-    def _give_up(self, error: TakenOverError) -> None:
+    def _give_up(self, error: StoreError) -> None:
         self._on_failure(error)
+        self.journal.forget_past()
         self._end_waiters(error)
         if self._sink is not None:
             self._sink.close()

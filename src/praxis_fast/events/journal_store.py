@@ -135,9 +135,7 @@ def append(
     limits: JournalFileLimits,
 ) -> Kept:
     """Write pages that follow the newest one, and let go what is over the limits."""
-    (holder,) = db.execute("SELECT owner FROM state").fetchone()
-    if holder != owner:
-        raise TakenOverError("the journal is written by another process now")
+    _check_owner(db, owner)
     db.executemany("INSERT OR IGNORE INTO epochs VALUES (?, ?)", former.items())
     _forget_after(db, pages[0].first - 1)
     db.executemany(
@@ -152,6 +150,13 @@ def append(
         ),
     )
     return evict(db, limits, pages[-1].at)
+
+
+def _check_owner(db: sqlite3.Connection, owner: str) -> None:
+    """Numbers that follow ours may be another process's events."""
+    (holder,) = db.execute("SELECT owner FROM state").fetchone()
+    if holder != owner:
+        raise TakenOverError("the journal is written by another process now")
 
 
 def _forget_after(db: sqlite3.Connection, last: int) -> None:
@@ -170,11 +175,12 @@ def evict(db: sqlite3.Connection, limits: JournalFileLimits, now: float) -> Kept
     oldest, cut = now - limits.max_age, None
     rows = db.execute(
         "SELECT last, events, size, at FROM pages ORDER BY first LIMIT ?", (_MAX_CUT,)
-    ).fetchall()
+    )
     for last, number, length, at in rows:
         if events <= limits.max_events and size <= limits.max_bytes and at >= oldest:
             break
         events, size, cut = events - number, size - length, last
+    rows.close()
     if cut is not None:
         db.execute("DELETE FROM pages WHERE first<=?", (cut,))
         db.execute("DELETE FROM epochs WHERE last<?", (cut,))
@@ -191,12 +197,13 @@ def rest(db: sqlite3.Connection, owner: str, seq: int) -> None:
 
 
 def read(
-    db: sqlite3.Connection, position: int, max_events: int
+    db: sqlite3.Connection, owner: str, position: int, max_events: int
 ) -> tuple[int | None, list[StoredEvent]]:
     """The oldest number there is, and the next events after a position.
 
     As many as are asked for, rounded up to a page. Raises StoreError.
     """
+    _check_owner(db, owner)
     (oldest,) = db.execute("SELECT MIN(first) FROM pages").fetchone()
     (begin,) = db.execute(
         "SELECT MAX(first) FROM pages WHERE first<=?", (position + 1,)
