@@ -312,10 +312,13 @@ async def test_events_prints_the_present_peers_and_ends(cli: Programs) -> None:
     assert {message["payload"]["id"] for message in told} == {one.ready["peer_id"]}
 
 
-async def test_events_follows_an_agent_that_comes_back(cli: Programs) -> None:
+@pytest.mark.parametrize("path", ["", "/events/stream"])
+async def test_events_follows_an_agent_that_comes_back(
+    cli: Programs, path: str
+) -> None:
     agent = await cli.agent()
     port = agent.url.rpartition(":")[2]
-    events = await cli.start("events", "--follow", "--url", agent.url)
+    events = await cli.start("events", "--follow", "--url", agent.url + path)
     await cli.run("call", "now", "--url", agent.url)
     while await called(cli, events, agent.url) is None:
         pass

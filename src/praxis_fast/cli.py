@@ -186,14 +186,17 @@ def _follow(
     import asyncio
 
     from praxis_fast.client import EventStream, Snapshot, StreamedEvent
+    from praxis_fast.client.address import is_sse
     from praxis_fast.client.loss_line import loss_line
 
     def say_lost(error: Exception) -> None:
         click.echo(f"connection lost, trying again ({error})", err=True)
 
     async def follow() -> None:
+        # The present peers come over WebSocket only.
+        has_peers = not is_sse(url)
         stream = EventStream(
-            url, types=types, token=token, snapshot=True, on_lost=say_lost
+            url, types=types, token=token, snapshot=has_peers, on_lost=say_lost
         )
         async with stream:
             async for item in stream:
