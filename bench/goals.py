@@ -230,7 +230,7 @@ OTHERS = (
 
 def lateness(clients: int, title: str) -> Value:
     """The age of the last copy in terms of the floor's work for all of them."""
-    paced = f"sockets: {clients} clients, 20000 deliveries/s, age of the last"
+    paced = f"sockets: {clients} clients, 20000/s, age of the last"
 
     def value(run: Run) -> float:
         return run.cost(paced, GATE) / (clients * run.cost(title, FLOOR))

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check_target", "draw", "save"]
 
-WIDTH: Final = 560
+WIDTH: Final = 580
 GAP: Final = 24
 COLUMNS: Final = 2
-LABELS: Final = 170  # for the names at the left of bars
+LABELS: Final = 200  # for the names at the left of bars
 FIGURES: Final = 120  # for cost and ratio at their right
 ROW: Final = 20
 HEAD: Final = 34
@@ -32,7 +32,11 @@ CURVE_HEIGHT: Final = 260
 
 OURS: Final = "#0b7a5c"
 PLAIN: Final = "#9aa3ad"
-OTHERS: Final = ("#4a78b0", "#c2703d", "#8257a8", "#b0912e", "#a8405f", "#3d8fa0")
+LEAST: Final = "#3a444e"
+OTHERS: Final = (
+    *("#4a78b0", "#c2703d", "#8257a8", "#b0912e"),
+    *("#a8405f", "#3d8fa0", "#7d5a3c", "#c98bb9"),
+)
 
 STYLE: Final = (
     "text{font:12px system-ui,sans-serif;fill:#1f2933}"
@@ -92,10 +96,12 @@ def draw(told: Sequence[tuple[str, Table]]) -> str:
 
 
 def colour(name: str, number: int) -> str:
-    """Ours and the plain twin look the same everywhere."""
+    """Ours, the plain twin and the floor look the same everywhere."""
     if name.startswith(("core", "praxis-fast")):
         return OURS
-    return PLAIN if name == "plain twin" else OTHERS[number % len(OTHERS)]
+    if name.startswith("plain twin"):
+        return PLAIN
+    return LEAST if name == "C floor" else OTHERS[number % len(OTHERS)]
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:

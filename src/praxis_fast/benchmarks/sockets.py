@@ -41,7 +41,7 @@ PACE: Final = 20_000
 CROWDED_TURNS: Final = 4
 
 # From publishing until the kernel has the last copy, and until a client has read one.
-AGES: Final = {"last": "age of the last copy sent", "ages": "age at the client"}
+AGES: Final = {"last": "age of the last copy", "ages": "age at the client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def _tables(measured: Sequence[Measured], clients: int) -> Iterator[Table]:
         rows = tuple(
             Row(o.name, tuple(o.ages[kind])) for o in measured if kind in o.ages
         )
-        title = f"{head}{PACE} deliveries/s, {text}, p99"
+        title = f"{head}{PACE}/s, {text}, p99"
         if rows:
             yield Table(title, 1, 0, rows, "event", f"sockets, {text}, p99", clients)
     rows = tuple(Row(one.name, (one.memory,)) for one in measured)
