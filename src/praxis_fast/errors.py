@@ -70,7 +70,7 @@ class NoiseError(ProtocolError):
     `plaintexts` are those of the good messages before, in the same call.
     """
 
-    plaintexts: tuple[bytes | memoryview, ...] = ()
+    plaintexts: tuple[bytes, ...] = ()
 
 
 class ProtobufError(ProtocolError):

@@ -373,6 +373,17 @@ def test_data_stays_valid_when_the_input_is_reused(
     assert memoryview(event.data).readonly
 
 
+def test_long_data_of_a_reused_buffer_comes_in_pieces(backend: Any) -> None:
+    session = with_stream(backend)
+    body = bytes(number % 255 for number in range(150_000))
+    events = session.receive_data(bytearray(data(1, body)))
+    assert [len(event.data) for event in events] == [65536, 65536, 18928]
+    assert b"".join(event.data for event in events) == body
+    assert all(type(event.data) is bytes for event in events)
+    (event,) = session.receive_data(data(1, body[:100_000]))
+    assert event.data == body[:100_000]
+
+
 def test_input_must_be_a_buffer(backend: Any) -> None:
     session = with_stream(backend)
     for junk in (5, "text", None):

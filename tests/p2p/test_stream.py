@@ -17,7 +17,9 @@ from praxis_fast.errors import (
     UsageError,
 )
 from praxis_fast.limits import INITIAL_WINDOW, KIB, MIB, Limits, MuxerLimits
+from praxis_fast.p2p.link import READ_BUFFER
 from praxis_fast.p2p.stream import LARGE_READ
+from tests.p2p import raw_peer as raw
 from tests.p2p.network import ECHO, eventually, make, pair, running
 
 if TYPE_CHECKING:
@@ -386,3 +388,26 @@ async def test_a_read_of_much_gives_a_piece_at_a_time() -> None:
         await stream.write(bytes(size))
         assert await served.read_exactly(size) == bytes(size)
         await stream.close()
+
+
+async def test_what_came_is_read_before_more_is_taken_from_the_socket() -> None:
+    held: list[int] = []
+    host = make(1)
+    left = 16
+
+    async def take(stream: Stream) -> None:
+        nonlocal left
+        while await stream.read():
+            held.append(host.pool.held)
+        left -= 1
+
+    host.handle(HOLD, take)
+    async with running(host):
+        peer = await raw.RawPeer.dial(host.addrs[0])
+        for number in range(1, 2 * left, 2):
+            peer.say(raw.opening(number) + raw.data(number, raw.proposal(HOLD)))
+            peer.say(raw.data(number, bytes(60_000)) * 4)
+            peer.say(raw.frame(raw.WINDOW, raw.FIN, number, 0))
+        await eventually(lambda: not left)
+        assert max(held) <= 3 * READ_BUFFER
+        await peer.close()

@@ -64,6 +64,8 @@ cdef enum:
     MAX_BODY = 65507
     # The most one turn of a stream writes: ACK, window update, data frame, FIN.
     MAX_TURN = 4 * HEADER_SIZE + MAX_BODY
+    # The longest copy that is handed over.
+    MAX_COPY = 65536
     # Pieces that are copied instead of keeping the whole input alive.
     COPY_BELOW = 256
     COPY_BELOW_UNREAD = 16384
@@ -668,6 +670,8 @@ cdef class YamuxSession:
                 size = end - p
                 if size > self._body_left:
                     size = <Py_ssize_t>self._body_left
+                if size > MAX_COPY and whole is None:
+                    size = MAX_COPY
                 self._on_body(whole, p, size)
                 p += size
             elif not self._header_size and end - p >= HEADER_SIZE:

@@ -76,6 +76,10 @@ MAX_UINT32 = 0xFFFFFFFF
 # A full data frame and its header are exactly one full Noise message (65,535 bytes on
 # the wire, 16 of them the tag), so bulk data never leaves a short message behind.
 MAX_BODY = 65519 - HEADER.size
+# The longest copy that is handed over: a longer one would be fresh memory each time,
+# and the system gives that page by page.
+MAX_COPY = 64 * 1024
+
 # A slice keeps the whole input alive. Pieces this short are copied, which is as quick;
 # and longer ones too while much is unread, so that a peer whose data nobody reads
 # cannot pin many times what it is charged for.
@@ -271,7 +275,7 @@ class YamuxSession:
         if view:
             self._heard = self._now
         try:
-            self._parse(view)
+            self._parse(view, is_lasting=type(data) is bytes)
         except YamuxError as error:
             self._die(error)
             raise
@@ -289,12 +293,13 @@ class YamuxSession:
         self._inbound = self._outbound = self._backlog = self._unacked = 0
         return self._take_events()
 
-    def _parse(self, view: memoryview) -> None:
+    def _parse(self, view: memoryview, *, is_lasting: bool) -> None:
         pos, end = 0, len(view)
+        longest = end if is_lasting else MAX_COPY
         while pos < end:
             if self._body_left:
-                size = min(self._body_left, end - pos)
-                self._on_body(view[pos : pos + size])
+                size = min(self._body_left, end - pos, longest)
+                self._on_body(view[pos : pos + size], is_lasting=is_lasting)
             else:
                 size = min(HEADER.size - len(self._header), end - pos)
                 self._header += view[pos : pos + size]
@@ -434,13 +439,13 @@ class YamuxSession:
             self._events.append(StreamReset(greediest.id))
             self._reset(greediest)
 
-    def _on_body(self, piece: memoryview) -> None:
+    def _on_body(self, piece: memoryview, *, is_lasting: bool) -> None:
         self._body_left -= len(piece)
         stream = self._body_stream
         if stream is None:
             return
         short = COPY_BELOW_UNREAD if self._unread > MUCH_UNREAD else COPY_BELOW
-        is_kept = type(piece.obj) is bytes and len(piece) >= short
+        is_kept = is_lasting and len(piece) >= short
         self._events.append(
             DataReceived(stream.id, piece if is_kept else piece.tobytes())
         )

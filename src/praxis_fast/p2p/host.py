@@ -27,7 +27,7 @@ from praxis_fast.p2p.identify import (
     IdentifyService,
 )
 from praxis_fast.p2p.interfaces import expand
-from praxis_fast.p2p.link import ASKED, READ_BUFFER, SHUTDOWN, Link
+from praxis_fast.p2p.link import ASKED, PLAIN_BUFFER, READ_BUFFER, SHUTDOWN, Link
 from praxis_fast.p2p.listen import Listener
 from praxis_fast.p2p.observers import LinkInfo, Observers
 from praxis_fast.p2p.peer import Peer
@@ -37,7 +37,7 @@ from praxis_fast.p2p.upgrading import Upgrading
 from praxis_fast.wire.identify import Identify
 from praxis_fast.wire.keys import PrivateKey
 from praxis_fast.wire.multiaddr import Multiaddr
-from praxis_fast.wire.noise import MAX_MESSAGE, StaticKey
+from praxis_fast.wire.noise import StaticKey
 from praxis_fast.wire.peer_id import PeerID
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Host:
         """What all links hold in buffers."""
         self.read_buffer = memoryview(bytearray(READ_BUFFER))
         """Where every link of this host reads into."""
-        self.plain_buffer = memoryview(bytearray(READ_BUFFER + MAX_MESSAGE))
+        self.plain_buffer = memoryview(bytearray(PLAIN_BUFFER))
         """Where every link decrypts what it read."""
         self.spares: list[bytearray] = []
         """Buffers that links fill when they send much."""

@@ -64,7 +64,7 @@ class Upgrade:
         self.transport: NoiseTransport | None = None
         self.remote_peer: PeerID | None = None
         self.remote_key: PublicKey | None = None
-        self.leftover: list[bytes | memoryview] = []
+        self.leftover: list[bytes] = []
         self._initiator = initiator
         self._limits = limits
         self._negotiation = self._negotiate(NOISE)
@@ -143,7 +143,7 @@ class Upgrade:
             if self._negotiation.leftover:
                 self.leftover.append(self._negotiation.leftover)
 
-    def _decrypt(self, data: bytes) -> list[bytes | memoryview]:
+    def _decrypt(self, data: bytes) -> list[bytes]:
         if self.transport is None:
             raise NoiseError("data for a channel that is not there yet")
         return self.transport.receive_data(data) if data else []

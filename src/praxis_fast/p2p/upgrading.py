@@ -176,7 +176,7 @@ class Upgrading(asyncio.BufferedProtocol):
             self._ready.set_result(link)
         self._owner.on_secured(link)
         self._owner.on_gone(self)
-        link.receive(upgrade.leftover)
+        link.receive(b"".join(upgrade.leftover))
 
     def _arm(self) -> None:
         deadline = min(self._stage_deadline, self._upgrade_deadline)

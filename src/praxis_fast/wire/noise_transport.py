@@ -74,26 +74,44 @@ class NoiseTransport:
             raise
         return end
 
-    def receive_data(
-        self,
-        data: bytes | bytearray | memoryview,
-        buf: memoryview | None = None,
-    ) -> list[bytes | memoryview]:
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """The plaintexts of all messages that are whole now, none of them empty.
 
-        With a buffer they are slices of it, as far as it has room, else `bytes`. A
-        NoiseError holds those found before the bad message in `plaintexts`.
+        A NoiseError holds those found before the bad message in `plaintexts`.
         """
         self._check_alive()
-        plaintexts: list[bytes | memoryview] = []
+        plaintexts: list[bytes] = []
         try:
-            self._decrypt(memoryview(data), buf, plaintexts)
+            for message in self._cut(memoryview(data)):
+                plaintext = self._receiver.decrypt(message)
+                if plaintext:
+                    plaintexts.append(plaintext)
         except NoiseError as error:
-            self._is_dead = True
-            self._buf.clear()
+            self._die()
             error.plaintexts = tuple(plaintexts)
             raise
         return plaintexts
+
+    def receive_into(self, data: memoryview, buf: memoryview) -> int:
+        """Like `receive_data`, side by side in the buffer; returns their size.
+
+        The buffer must have room for all that is `pending` and given.
+        """
+        self._check_alive()
+        if len(buf) < len(self._buf) + len(data):
+            needed = len(self._buf) + len(data)
+            raise UsageError(f"buffer of {len(buf)} bytes, {needed} needed")
+        decrypt_into = self._receiver.decrypt_into
+        end = 0
+        try:
+            for message in self._cut(data):
+                start = end
+                end += len(message) - TAG_SIZE
+                decrypt_into(message, buf[start:end])
+        except NoiseError:
+            self._die()
+            raise
+        return end
 
     def receive_eof(self) -> None:
         """NoiseError when the end came inside a message."""
@@ -121,25 +139,6 @@ class NoiseTransport:
             begin = end + LENGTH_SIZE
             end = begin + length
             self._sender.encrypt_into(piece, buf[begin:end])
-
-    def _decrypt(
-        self,
-        data: memoryview,
-        buf: memoryview | None,
-        plaintexts: list[bytes | memoryview],
-    ) -> None:
-        receiver = self._receiver
-        room = 0 if buf is None else len(buf)
-        for message in self._cut(data):
-            size = len(message) - TAG_SIZE
-            if buf is None or size > room:
-                plaintext: bytes | memoryview = receiver.decrypt(message)
-            else:
-                plaintext, buf = buf[:size], buf[size:]
-                receiver.decrypt_into(message, plaintext)
-                room -= size
-            if size:
-                plaintexts.append(plaintext)
 
     def _cut(self, data: memoryview) -> Iterator[memoryview]:
         """The messages that are whole now; keeps the rest."""
@@ -176,6 +175,10 @@ class NoiseTransport:
             return None, used
         self._buf = bytearray()
         return memoryview(buf)[LENGTH_SIZE:], used
+
+    def _die(self) -> None:
+        self._is_dead = True
+        self._buf.clear()
 
     def _check_alive(self) -> None:
         if self._is_dead:
