@@ -38,6 +38,7 @@ _AGENT: tuple[Row, ...] = (
     ("tool.executed", payloads.ToolPayload, NORMAL, "It ended, well or not."),
     ("tool.completed", payloads.ToolPayload, NORMAL, "It ended well."),
     ("tool.failed", payloads.ToolPayload, HIGH, "It ended with an error."),
+    ("authentication", payloads.AuthenticationPayload, HIGH, "A login failed."),
     ("security_audit", payloads.SecurityPayload, HIGH, "Security is concerned."),
     ("service.status", payloads.ServicePayload, NORMAL, "How a service does."),
 )
@@ -86,7 +87,6 @@ _APPLICATION: tuple[Row, ...] = (
     ("input_required", payloads.InputPayload, HIGH, "A task waits for its user."),
     ("artifact", payloads.ArtifactPayload, NORMAL, "A task made something."),
     ("tool_execution", payloads.ToolExecutionPayload, NORMAL, "A tool of a task."),
-    ("authentication", payloads.AuthenticationPayload, HIGH, "A credential was shown."),
     ("task_created", payloads.StatusChangePayload, NORMAL, "A task exists."),
     ("task_status_change", payloads.StatusChangePayload, NORMAL, "As status_change."),
     ("task_message", payloads.MessagePayload, NORMAL, "As message."),
@@ -109,6 +109,7 @@ _STREAM: tuple[Row, ...] = (
     ("gap", payloads.GapPayload, HIGH, "Events this subscriber did not get."),
     ("resumed", payloads.ResumedPayload, NORMAL, "The exact continuation follows."),
     ("reset", payloads.ResetPayload, HIGH, "There is no exact continuation."),
+    ("heartbeat", payloads.PositionPayload, LOW, "Nothing is left out up to here."),
     ("closing", payloads.ClosingPayload, HIGH, "The stream ends here."),
 )
 

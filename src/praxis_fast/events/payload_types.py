@@ -350,6 +350,7 @@ class AuthenticationPayload(TypedDict, total=False):
     user_agent: str
     reason: str
     path: str
+    suppressed: int
 
 
 class SecurityPayload(TypedDict, total=False):
@@ -385,6 +386,12 @@ class ResetPayload(TypedDict, total=False):
     since: str
     epoch: str
     seq: int
+
+
+class PositionPayload(TypedDict, total=False):
+    """Where to go on later: a subscriber of rare events is told now and then."""
+
+    since: str
 
 
 class ClosingPayload(TypedDict, total=False):
