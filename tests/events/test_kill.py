@@ -22,7 +22,7 @@ from tests.events.receivers import SECRET
 CYCLES = int(os.environ.get("KILL_CYCLES", "20"))
 SEED = int(os.environ.get("KILL_SEED", "20261121"))
 # More than one life lasts, so that each is killed amid its work.
-COUNT = 400
+COUNT = 200
 
 
 class FlakyReceiver:
