@@ -48,7 +48,7 @@ class Life:
             bus.publish("agent.starting")
         limits = Limits(
             store=QUICK,
-            journal=JournalLimits(max_events=ring),
+            journal=JournalLimits(max_events=ring, max_bytes=20_000),
             journal_file=JournalFileLimits(**bounds),
         )
         file = JournalFile(
@@ -347,6 +347,40 @@ async def test_bus_3_what_waits_is_bounded_and_told(life: Life) -> None:
     assert (file.waiting, file.lost) == (20, 80)
     await file.written(105)
     assert await history(file, 3) == [4, 5, *range(86, 106)]
+    with pytest.raises(StoreError, match="event 30 was let go"):
+        await file.written(30)
+    await file.written(5)
+
+
+async def test_bus_3_losses_are_told_however_many(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "MAX_LOSSES", 2)
+    bus, file = await life.begin(max_waiting=1)
+    for _ in range(5):
+        publish(bus, 3)
+        waiting = asyncio.create_task(file.written(bus.seq - 1))
+        await file.written(bus.seq)
+        with pytest.raises(StoreError, match="was let go"):
+            await waiting
+    assert file.lost == 10
+    with pytest.raises(StoreError, match="event 1 was let go"):
+        await file.written(1)
+    await file.written(12)
+
+
+async def test_ws_9_event_larger_than_the_ring_is_a_gap(life: Life) -> None:
+    bus, file = await life.begin(epoch="e1")
+    publish(bus, 1)
+    bus.publish("task.progress", {"text": "x" * 20_000})
+    assert (len(file.journal), file.lost) == (0, 1)
+    past = await file.journal.fetch(1, 10)
+    assert (past.entries, past.upto) == ([], 2)
+    await file.written(1)
+    past = await file.journal.fetch(1, 10)
+    assert (past.entries, past.upto) == ([], 2)
+    publish(bus, 1)
+    assert await history(file) == [1, 3]
 
 
 async def test_db_3_live_traffic_goes_on_when_the_disk_is_full(

@@ -85,6 +85,9 @@ PAGES = 16
 RETRY = 1.0
 CLEAN_UP = 60.0
 
+# Runs of lost events that are told apart.
+MAX_LOSSES = 64
+
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -133,6 +136,7 @@ class JournalFile:
         self._final_epoch = ""
         self.is_degraded = False
         """Whether events are not being written at present."""
+        self._losses: list[range] = []
         self.lost = 0
         """Events that were let go before they could be written."""
 
@@ -253,13 +257,11 @@ class JournalFile:
         return len(self._waiting) + len(self._writing)
 
     async def written(self, seq: int) -> None:
-        """Returns when everything up to a number is on disk; StoreError if it is not.
-
-        An event that was let go unwritten raises too.
-        """
+        """Returns when an event is on disk; StoreError when it will never be."""
         if seq > self._bus.seq:
             raise UsageError(f"event {seq} was not published yet")
         if seq <= self._kept.last:
+            self._check_written(seq)
             return
         if self._is_closing or self._task is None or self._task.done():
             raise StoreError("the journal is not written")
@@ -300,7 +302,9 @@ class JournalFile:
         pending = (*self._writing, *self._waiting)
         entries = [entry for entry in pending if entry.event.seq > position]
         entries = entries[:max_events]
-        return Past(entries, entries[-1].event.seq if entries else position)
+        # The newest may have been too large to wait.
+        upto = entries[-1].event.seq if entries else self.journal.first - 1
+        return Past(entries, max(upto, position))
 
     def _pending_first(self) -> int | None:
         pending = self._writing or self._waiting
@@ -312,7 +316,7 @@ class JournalFile:
         entry = self.journal.newest
         if entry is None or entry.event.seq != event.seq:
             # Larger than the whole ring, or already gone.
-            self.lost += 1
+            self._lose(event.seq)
             return
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
@@ -325,8 +329,24 @@ class JournalFile:
             len(self._waiting) > limits.max_waiting
             or self._waiting_bytes > limits.max_waiting_bytes
         ):
-            self._waiting_bytes -= self._waiting.popleft().size
-            self.lost += 1
+            entry = self._waiting.popleft()
+            self._waiting_bytes -= entry.size
+            self._lose(entry.event.seq)
+
+    def _lose(self, seq: int) -> None:
+        self.lost += 1
+        losses = self._losses
+        if losses and losses[-1].stop == seq:
+            losses[-1] = range(losses[-1].start, seq + 1)
+            return
+        losses.append(range(seq, seq + 1))
+        if len(losses) > MAX_LOSSES:
+            # Rather a loss too many than an event that is not there.
+            losses[:2] = [range(losses[0].start, losses[1].stop)]
+
+    def _check_written(self, seq: int) -> None:
+        if any(seq in loss for loss in self._losses):
+            raise StoreError(f"event {seq} was let go before it was written")
 
     async def _run(self) -> None:
         try:
@@ -425,11 +445,17 @@ class JournalFile:
             logger.warning("journal: written again")
             self._report("journal_written", "the journal is written again")
         last = self._kept.last
-        ready = [done for seq, done in self._waiters if seq <= last]
+        ready = [pair for pair in self._waiters if pair[0] <= last]
         if ready:
             self._waiters = [pair for pair in self._waiters if pair[0] > last]
-        for done in ready:
-            if not done.done():
+        for seq, done in ready:
+            if done.done():
+                continue
+            try:
+                self._check_written(seq)
+            except StoreError as error:
+                done.set_exception(error)
+            else:
                 done.set_result(None)
 
     def _on_failure(self, error: Exception) -> None:
