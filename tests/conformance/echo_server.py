@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,11 +20,9 @@ import uvicorn
 
 from praxis_fast.api.access import Access
 from praxis_fast.api.conversation import Conversation
-from praxis_fast.api.deflate import deflated_pack
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.gateway import EventGateway
-from praxis_fast.api.inbound import Inbound
 from praxis_fast.api.server import QuietServer
 from praxis_fast.api.ws import Protocol
 from praxis_fast.events.bus import EventBus
@@ -53,43 +51,25 @@ class EchoConversation(Conversation):
 
 
 class EchoSocket(EventSocket):
-    """Sends what the conversation says as it is."""
+    """Sends what the conversation says as it is, framed as an event would be."""
 
-    __slots__ = ("pack",)
-
-    def __init__(self, pack: Callable[[bytes], bytes], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.pack = pack
+    __slots__ = ()
 
     def _perform(self, action: Any) -> None:
         if isinstance(action, str):
-            self.send(self.pack(action.encode()))
+            self.send(self.channel.pack(action.encode(), 0))
         else:
             # Events are text: their frame, with the opcode of binary data.
             self.send(b"\x82" + text_frame(action)[1:])
 
 
 class EchoGateway(EventGateway):
-    """Its clients get themselves instead of events."""
+    """Its clients get themselves instead of events, of which there are none."""
 
-    def enter(
-        self,
-        path: str,
-        transport: asyncio.Transport,
-        on_lost: Callable[[], None],
-        policy: Any = "drop_oldest",
-        query: str = "",
-        *,
-        is_deflated: bool = False,
-    ) -> EventSocket:
-        now = self.now()
-        client = EchoSocket(
-            functools.partial(deflated_pack, seq=0) if is_deflated else text_frame,
-            *(self, transport, self._plain, policy, EchoConversation()),
-            *(Inbound(self.limits.websocket, now, is_deflated=is_deflated), now),
-        )
-        self._sockets[client] = on_lost
-        self._is_empty.clear()
+    def enter(self, *arguments: Any, **options: Any) -> EventSocket:
+        client = super().enter(*arguments, **options)
+        client.__class__ = EchoSocket
+        client._conversation = EchoConversation()
         return client
 
 
