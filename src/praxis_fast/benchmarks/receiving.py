@@ -17,6 +17,7 @@ from praxis_fast.benchmarks.corpora import make_corpus
 from praxis_fast.benchmarks.matching import check
 from praxis_fast.benchmarks.muxing import HEADER, MESSAGE, Stopwatch
 from praxis_fast.benchmarks.rows import Contender, Table, interleave
+from praxis_fast.p2p.link import PLAIN_BUFFER
 from praxis_fast.wire.noise_state import CipherState
 from praxis_fast.wire.noise_transport import NoiseTransport
 
@@ -52,6 +53,7 @@ class Path:
     def __init__(self, name: str, messages: Sequence[bytes], *, decode: bool) -> None:
         self._messages = messages
         self._noise = NoiseTransport(CipherState(KEY), CipherState(KEY))
+        self._plain = memoryview(bytearray(PLAIN_BUFFER))
         self._session = muxing.make_session(muxing.twins()[name], 1)
         self._split = SPLITTERS[name].JSONSplitter().receive_data
         self._use: Callable[[bytes], object] | None = orjson.loads if decode else None
@@ -71,14 +73,14 @@ class Path:
         """What is on the clock."""
         found = size = 0
         use, split = self._use, self._split
-        for plaintext in self._noise.receive_data(data):
-            for event in self._session.receive_data(plaintext):
-                size += len(event.data)
-                texts = split(event.data)
-                found += len(texts)
-                if use is not None:
-                    for text in texts:
-                        use(text)
+        end = self._noise.receive_into(memoryview(data), self._plain)
+        for event in self._session.receive_data(self._plain[:end]):
+            size += len(event.data)
+            texts = split(event.data)
+            found += len(texts)
+            if use is not None:
+                for text in texts:
+                    use(text)
         return found, size
 
 

@@ -23,7 +23,8 @@ PROTOCOL_NAME: Final = b"Noise_XX_25519_ChaChaPoly_SHA256"
 KEY_SIZE: Final = 32
 TAG_SIZE: Final = 16
 
-NONCE: Final = Struct("<4xQ")
+# §12, ChaChaPoly: 32 zero bits, then the counter, little-endian.
+pack_nonce = Struct("<4xQ").pack
 
 # §5.1: the nonce 2**64-1 is reserved, so this is the first one that may not be used.
 NONCE_END: Final = 2**64 - 1
@@ -65,9 +66,12 @@ class CipherState:
 
     def decrypt_into(self, ciphertext: memoryview, buf: memoryview) -> None:
         """Like `decrypt`, into a buffer of exactly the plaintext's size."""
-        nonce = self._next_nonce()
+        nonce = self.nonce
+        if self._is_dead or nonce >= NONCE_END:
+            self._next_nonce()  # says why there is none
+        self.nonce = nonce + 1
         try:
-            self._cipher.decrypt_into(nonce, ciphertext, None, buf)
+            self._cipher.decrypt_into(pack_nonce(nonce), ciphertext, None, buf)
         except InvalidTag as error:
             raise self._die(len(ciphertext)) from error
 
@@ -76,7 +80,7 @@ class CipherState:
         return NoiseError(f"message of {size} bytes does not decrypt")
 
     def _next_nonce(self) -> bytes:
-        """§12, ChaChaPoly: 32 zero bits, then the counter, little-endian."""
+        """The next nonce, each used once."""
         if self._is_dead:
             raise NoiseError("cipher is dead after a failure")
         nonce = self.nonce
@@ -84,7 +88,7 @@ class CipherState:
             self._is_dead = True
             raise NoiseError(f"nonce {nonce} is the last one, never used")
         self.nonce = nonce + 1
-        return NONCE.pack(nonce)
+        return pack_nonce(nonce)
 
 
 class SymmetricState:

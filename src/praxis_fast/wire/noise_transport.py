@@ -95,22 +95,35 @@ class NoiseTransport:
     def receive_into(self, data: memoryview, buf: memoryview) -> int:
         """Like `receive_data`, side by side in the buffer; returns their size.
 
-        The buffer must have room for all that is `pending` and given.
+        The buffer must have room for all that is `pending` and given. What `_cut` does
+        is done here once more: most messages are small, and each would pay for it.
         """
-        self._check_alive()
-        if len(buf) < len(self._buf) + len(data):
-            needed = len(self._buf) + len(data)
-            raise UsageError(f"buffer of {len(buf)} bytes, {needed} needed")
+        total = len(data)
+        if self._is_dead or len(buf) < len(self._buf) + total:
+            self._check_receive(total, len(buf))
         decrypt_into = self._receiver.decrypt_into
-        end = 0
+        pos = end = 0
         try:
-            for message in self._cut(data):
-                start = end
-                end += len(message) - TAG_SIZE
-                decrypt_into(message, buf[start:end])
+            if self._buf:
+                message, pos = self._complete(data)
+                if message is not None:
+                    end = len(message) - TAG_SIZE
+                    decrypt_into(message, buf[:end])
+            while total - pos >= LENGTH_SIZE:
+                size = data[pos] << 8 | data[pos + 1]
+                if size < TAG_SIZE:
+                    _check_size(size)
+                first = pos + LENGTH_SIZE
+                if size > total - first:
+                    break
+                pos = first + size
+                start, end = end, end + size - TAG_SIZE
+                decrypt_into(data[first:pos], buf[start:end])
         except NoiseError:
             self._die()
             raise
+        if pos < total:
+            self._buf += data[pos:]
         return end
 
     def receive_eof(self) -> None:
@@ -175,6 +188,12 @@ class NoiseTransport:
             return None, used
         self._buf = bytearray()
         return memoryview(buf)[LENGTH_SIZE:], used
+
+    def _check_receive(self, size: int, room: int) -> None:
+        self._check_alive()
+        needed = len(self._buf) + size
+        if room < needed:
+            raise UsageError(f"buffer of {room} bytes, {needed} needed")
 
     def _die(self) -> None:
         self._is_dead = True
