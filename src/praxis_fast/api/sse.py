@@ -80,16 +80,27 @@ _HEADERS = [
 ]
 
 
-def sse_pack(epoch: str) -> Pack:
-    """Frames with `id: epoch-seq`; any line end in the text is framed (SSE-1)."""
-    if not epoch.isprintable():
-        raise UsageError(f"epoch {epoch!r} is not printable")
-    head = f"id: {epoch}-".encode()
+def sse_pack(epoch: Callable[[], str]) -> Pack:
+    """Frames with `id: epoch-seq`; any line end in the text is framed (SSE-1).
+
+    `epoch` tells the present one, which may change once in a long while.
+    """
+    known = epoch()
+    head = _id_head(known)
 
     def pack(payload: bytes, seq: int) -> bytes:
+        nonlocal known, head
+        if (present := epoch()) is not known:
+            known, head = present, _id_head(present)
         return b"%b%d\n%b" % (head, seq, data_lines(payload))
 
     return pack
+
+
+def _id_head(epoch: str) -> bytes:
+    if not epoch.isprintable():
+        raise UsageError(f"epoch {epoch!r} is not printable")
+    return f"id: {epoch}-".encode()
 
 
 def data_lines(payload: bytes) -> bytes:
