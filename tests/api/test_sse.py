@@ -13,6 +13,7 @@ import pytest
 from praxis_fast.api import sse
 from praxis_fast.api.sse import sse_pack
 from praxis_fast.errors import UsageError
+from praxis_fast.events.bus import EventBus
 from praxis_fast.limits import EventLimits, JournalLimits, Limits, WebSocketLimits
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ async def test_sse_1_heartbeats_carry_the_newest_id(
 
 
 def test_sse_1_line_ends_in_data_are_framed() -> None:
-    pack = sse_pack("e1")
+    pack = sse_pack(lambda: "e1")
     assert pack(b'{"a":1}', 7) == b'id: e1-7\ndata: {"a":1}\n\n'
     assert pack(b"{\n1\r\n2\r}", 7) == (
         b"id: e1-7\ndata: {\ndata: 1\ndata: 2\ndata: }\n\n"
@@ -251,7 +252,14 @@ def test_sse_1_line_ends_in_data_are_framed() -> None:
 
 def test_sse_1_line_end_in_an_id_is_refused() -> None:
     with pytest.raises(UsageError, match="not printable"):
-        sse_pack("e\n1")
+        sse_pack(lambda: "e\n1")
+
+
+def test_sse_1_id_has_the_present_epoch() -> None:
+    bus = EventBus(epoch="e1")
+    pack = sse_pack(lambda: bus.epoch)
+    bus.continue_epoch("e2", 0)
+    assert pack(b"{}", 7) == b"id: e2-7\ndata: {}\n\n"
 
 
 async def test_ws_8_gap_is_told_when_the_client_did_not_read(

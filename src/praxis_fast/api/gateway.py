@@ -115,7 +115,7 @@ class EventGateway:
             }
         self.tally = Tally(bus)
         streams = Stages(bus.stopwatch)
-        sse = Channel(enriched_shape(version), sse_pack(bus.epoch), streams)
+        sse = Channel(enriched_shape(version), sse_pack(lambda: bus.epoch), streams)
         self.stages = {"websocket": sockets, "sse": streams}
         """What each class of clients counts."""
         self.journal_file = journal

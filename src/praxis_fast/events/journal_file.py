@@ -286,7 +286,7 @@ class JournalFile:
         )
         try:
             oldest, events = await self._db.read(work)
-        except StoreError as error:
+        except (StoreError, UsageError) as error:  # it may be closed already
             logger.warning("journal: %s", error)
             raise ResetError(EVICTED) from error
         if oldest is not None and position + 1 < oldest and oldest <= upto:
