@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(not has_core(), reason="the compiled core is not
 
 CALLS = 150
 MAX_DEPTH = 3
+# Higher than any there is.
+NO_DESCRIPTOR = 1 << 30
 # How many allocations there may be before the collector runs.
 DELAYS = [1, 3, 8, 15, 25, 40, 80]
 
@@ -147,6 +149,8 @@ class Groups(Life):
     def __init__(self, core: SimpleNamespace, seed: int) -> None:
         super().__init__(core, seed)
         self.groups: list[Any] = ["group", Key(self, 100)]
+        # The same tuple of groups is published to again and again.
+        self.chosen: tuple[Any, ...] = ()
         self.seq = 0
         self.fanout = core.Fanout()
         self.matcher = core.Matcher(on_error=lambda *_: self.interfere(0.2))
@@ -174,6 +178,7 @@ class Groups(Life):
         rng = self.rng
         steps = [self.publish] * 4 + [self.subscribe, self.flush, self.flush_key] * 2
         steps += [self.add, self.match, self.leave, self.written, self.ask]
+        steps += [self.send, self.point]
         rng.choice(steps)()
 
     def key(self) -> Key:
@@ -195,7 +200,8 @@ class Groups(Life):
             "excluded_tags": {rng.choice(["a", ("a", "b")])},
         }
         chosen = rng.sample(list(conditions), rng.randrange(3))
-        test = rng.choice(self.filters)(**{name: conditions[name] for name in chosen})
+        kind: Any = rng.choice(self.filters)
+        test = kind(**{name: conditions[name] for name in chosen})
         self.keep(self.matcher.add(self.key(), test))
 
     def match(self) -> None:
@@ -223,10 +229,11 @@ class Groups(Life):
     def publish(self) -> None:
         rng = self.rng
         self.seq += 1
-        groups = rng.choices(self.groups, k=rng.randrange(4))
+        if rng.random() < 0.5:
+            self.chosen = tuple(rng.sample(self.groups, k=rng.randrange(3)))
         topic = rng.choice([None, "a", "b"])
         self.fanout.publish(
-            b"x" * rng.choice([1, 3, 50]), groups, self.seq, topic=topic
+            b"x" * rng.choice([1, 3, 50]), self.chosen, self.seq, topic=topic
         )
 
     def flush(self) -> None:
@@ -235,6 +242,12 @@ class Groups(Life):
     def flush_key(self) -> None:
         self.fanout.flush_key(self.key())
         self.fanout.drop(self.key())
+
+    def send(self) -> None:
+        self.core.send_turn(self.fanout, self.rng.choice([1, 2, 64]))
+
+    def point(self) -> None:
+        self.fanout.point(self.key(), self.rng.choice([-1, NO_DESCRIPTOR]))
 
     def written(self) -> None:
         self.fanout.written(self.key(), self.rng.choice([1, 10, 100, 100_000]))
@@ -341,7 +354,7 @@ def test_a_slot_of_another_class_is_no_slot(
         tags = None
         source = Wide.source  # type: ignore[attr-defined]
 
-    event = Narrow()
+    event: Any = Narrow()
     event.priority = Priority.NORMAL
     matcher = core.Matcher()
     matcher.add(1, EventFilter(source_patterns={"a"}))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import socket
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, ClassVar
@@ -22,6 +25,9 @@ MAX_BYTES = (1, 5, 40, 100, 100, 1000, 1000, 1 << 62)
 MAX_EVENTS = (1, 2, 2, 3, 3, 5, 10, 1000)
 WRITTEN = (0, 1, 5, 40, 100, 10_000, 10_000, 10_000)
 GROUPS = ("g1", "g2", ("g", 3), 4)
+CHOSEN = [[bit for bit in range(4) if mask >> bit & 1] for mask in range(16)]
+# Higher than any there is.
+NO_DESCRIPTOR = 1 << 30
 FILTERS = [EventFilter(event_types={name}) for name in "abcd"]
 KEYS = 8
 STEPS = 10
@@ -38,6 +44,7 @@ class Fanout(Target):
         *("publish", "publish with topic", "two groups", "written", "long"),
         *("flush", "flush in slices", "flush of a key mid-turn", "frames"),
         *("frames for one key", "nothing for one key", "nothing but gaps"),
+        *("sent", "nothing sent", "left to do", "dropped", "nothing to drop"),
         *("no gap", "a gap", "many gaps", "expelled", "nobody expelled"),
         *("frame is empty", "sequence N after N", "N bytes written, at least N"),
         *("budget of N, at least N", "max_bytes of N, at least N"),
@@ -49,6 +56,12 @@ class Fanout(Target):
     def __init__(self) -> None:
         super().__init__()
         self.backends = backends()
+        # Open for as long as the process lives. What the socket holds is all taken out
+        # again before the other twin's turn.
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+        self.socket = near.detach(), far.detach()
 
     def draw(self, rng: Random) -> bytes:
         steps = LONG_STEPS if rng.random() < LONG else 4 + below(rng, STEPS)
@@ -59,7 +72,7 @@ class Fanout(Target):
         return bytes(data)
 
     def check(self, data: bytes) -> None:
-        first, *others = [Script(each, data) for each in self.backends]
+        first, *others = [Script(each, self.socket, data) for each in self.backends]
         first.run()
         for other in others:
             other.run()
@@ -75,9 +88,11 @@ class Fanout(Target):
 class Script:
     """One life of a fan-out; everything it answered, and what it came to."""
 
-    def __init__(self, backend: Any, data: bytes) -> None:
+    def __init__(self, backend: Any, socket: tuple[int, int], data: bytes) -> None:
         self.data = data
         self.fanout = backend.Fanout()
+        self.send_turn = backend.send_turn
+        self.near, self.far = socket
         self.groups: Sequence[Any] = GROUPS
         self.trace: list[Any] = []
         self.seen: set[str] = set()
@@ -87,6 +102,9 @@ class Script:
             self.seen.add("groups of a matcher")
             matcher = backend.Matcher()
             self.groups = [matcher.add(i, test) for i, test in enumerate(FILTERS)]
+        self.chosen: list[Sequence[Any]] = [
+            tuple(self.groups[bit] for bit in bits) for bits in CHOSEN
+        ]
 
     def run(self) -> None:
         data, fanout, trace = self.data, self.fanout, self.trace
@@ -102,8 +120,8 @@ class Script:
             trace.append(
                 (len(fanout), fanout.has_gaps, key in fanout, fanout.is_waiting(key))
             )
-            if how & 3 == 0:
-                trace.append(fanout.pending_bytes)
+            if how & 7 == 0:
+                trace.append((fanout.pending_bytes, fanout.queued))
         self.flush(0, 0, 0)
         trace.append([fanout.gaps(key) for key in range(KEYS)])
         trace.append((sorted(fanout.expelled()), fanout.pending_bytes))
@@ -112,7 +130,10 @@ class Script:
         self.seq += RISES[what >> 3 & 7]
         frame: Any = bytes([97 + self.seq % 26]) * SIZES[how & 7]
         topic: Any = TOPICS[what & 7]
-        groups = [group for bit, group in enumerate(self.groups) if how >> 4 & 1 << bit]
+        groups = self.chosen[how >> 4]
+        if key & 3 == 0:
+            # Not the same tuple again.
+            groups = list(groups)
         if what == 255:
             frame, self.seq, topic = REFUSED[how & 3](frame, self.seq, topic)
         self.seen.add("publish with topic" if topic else "publish")
@@ -148,6 +169,29 @@ class Script:
         self.seen.add("nothing for one key" if data is None else "frames for one key")
         return data
 
+    def send(self, key: int, how: int, what: int) -> Any:
+        """A whole turn to descriptors; the last bytes of the socket show what came."""
+        left: list[Any] = []
+        taken = bytearray()
+        while self.fanout.has_pending:
+            left += self.send_turn(self.fanout, (64, 64, 1, 2)[how & 3])
+            with contextlib.suppress(BlockingIOError):
+                taken += os.read(self.far, 100_000)
+        self.seen.add("sent" if taken else "nothing sent")
+        if left:
+            self.seen.add("left to do")
+        return sorted(left), sorted(taken)
+
+    def point(self, key: int, how: int, what: int) -> bool:
+        """To the socket, to a descriptor nobody has, or to nowhere."""
+        self.fanout.point(key, (self.near, self.near, NO_DESCRIPTOR, -1)[how >> 3 & 3])
+        return bool(self.fanout.descriptor(key) >= 0)
+
+    def drop(self, key: int, how: int, what: int) -> Any:
+        found = self.fanout.drop(key)
+        self.seen.add("nothing to drop" if found is None else "dropped")
+        return found
+
     def written(self, key: int, how: int, what: int) -> None:
         self.seen.add("written")
         self.fanout.written(key, -1 if what == 255 else WRITTEN[how & 7])
@@ -165,6 +209,8 @@ class Script:
             max_events=max_events,
             policy=policy,
         )
+        if key & 1:
+            self.point(key, how, what)
 
     def gaps(self, key: int, how: int, what: int) -> list[Any]:
         found: list[Any] = self.fanout.gaps(key)
@@ -183,11 +229,14 @@ class Script:
 
 Call = Callable[[Script, int, int, int], Any]
 CALLS: Sequence[Call] = (
-    *[Script.publish] * 13,
-    *[Script.flush] * 4,
-    *[Script.flush_key] * 3,
-    *[Script.written] * 4,
-    *[Script.gaps] * 2,
+    *[Script.publish] * 12,
+    *[Script.flush] * 3,
+    *[Script.send] * 2,
+    *[Script.point] * 2,
+    *[Script.flush_key] * 2,
+    *[Script.written] * 3,
+    *[Script.gaps] * 1,
+    Script.drop,
     Script.expelled,
     Script.unsubscribe,
     *[Script.subscribe] * 4,

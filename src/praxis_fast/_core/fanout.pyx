@@ -287,9 +287,10 @@ cdef class Log:
     # The widest bounds of any subscriber there was: what a floating one may need.
     cdef int64_t keep_events
     cdef int64_t keep_bytes
-    # The first subscriber (borrowed) and how many there are.
+    # The first subscriber (borrowed), how many there are, and how often that changed.
     cdef PyObject *first
     cdef Py_ssize_t count
+    cdef uint64_t changes
     cdef bint is_dirty
     cdef bint is_stale
     # Nobody is left, and it is found no more.
@@ -410,13 +411,15 @@ cdef class Log:
 
     cdef int count_subs(self) except -1:
         """The subscribers are others than before."""
+        self.changes += 1
         self.count = len(self.subs)
         self.first = <PyObject *> self.subs[0] if self.count else NULL
         return 0
 
-    cdef int add_detached(self, Subscriber sub) except -1:
+    cdef int add_detached(self, Subscriber sub, dict fresh) except -1:
+        """Know a subscriber with a queue; `fresh` is empty, so that nothing is made."""
         if self.detached is None:
-            self.detached = {}
+            self.detached = fresh
         self.detached[sub] = None
         return 0
 
@@ -461,17 +464,30 @@ cdef class Log:
         self.alarm_bytes = min(self.alarm_bytes, sub.cursor_bytes + sub.max_bytes)
         return 0
 
+    cdef int prepare_join(self) except -1:
+        """Make what `join` needs; this may run the collector, and that any code."""
+        cdef dict fresh
+        if self.joined is None:
+            fresh = {}
+            if self.joined is None:
+                self.joined = fresh
+                self.joined_end = -1
+        return 0
+
     cdef bytes join(self, int64_t position):
-        """All frames from a position on, as one; the same object for all who ask."""
+        """All frames from a position on, as one; the same object for all who ask.
+
+        `prepare_join` was called before. Nothing here runs the collector.
+        """
         cdef bytes data
         cdef char *target
         cdef Frame frame
         cdef int64_t begin = position
         if self.end - position == 1:
             return self.frame_at(position).data
-        if self.joined is None or self.joined_end != self.end:
+        if self.joined_end != self.end:
             self.latest = None
-            self.joined = {}
+            self.joined.clear()
             self.joined_end = self.end
         elif self.latest_from == position and self.latest is not None:
             return self.latest
@@ -591,8 +607,15 @@ cdef class Subscriber:
     cdef bytes take_log(self):
         """What waits in the log, joined; state changes before anything is allocated."""
         cdef Log log = self.log
-        cdef Loss loss = self.end_floating()
+        cdef Loss loss
         cdef bytes data = b""
+        while log is not None and log.joined is None and log.end - self.cursor > 1:
+            log.prepare_join()
+            log = self.log
+        if log is None or self.queue is not None:
+            # The collector has run, and somebody unsubscribed or published.
+            return data
+        loss = self.end_floating()
         if self.cursor < log.end:
             data = log.join(self.cursor)
             self.last_seq = log.frame_at(log.end - 1).seq
@@ -873,6 +896,7 @@ cdef class Fanout:
         cdef int order
         cdef Subscriber sub
         cdef Log log, left
+        cdef dict fresh = {}
         check_bound("max_bytes", max_bytes)
         check_bound("max_events", max_events)
         if policy not in POLICIES:
@@ -897,7 +921,7 @@ cdef class Fanout:
         sub.max_bytes = byte_bound
         sub.max_events = event_bound
         sub.policy = order
-        self.enter(sub, log)
+        self.enter(sub, log, fresh)
         if is_new:
             self.adopt(sub)
         if left is not None:
@@ -928,7 +952,7 @@ cdef class Fanout:
         left = self.leave(sub)
         return 0 if left is None else self.drop_log(left)
 
-    cdef int enter(self, Subscriber sub, Log log) except -1:
+    cdef int enter(self, Subscriber sub, Log log, dict fresh) except -1:
         sub.log = log
         sub.index = len(log.subs)
         log.subs.append(sub)
@@ -938,7 +962,7 @@ cdef class Fanout:
         if sub.queue is None:
             sub.attach()
         else:
-            log.add_detached(sub)
+            log.add_detached(sub, fresh)
             self.make_ready(sub)
         return 0
 
@@ -1141,6 +1165,7 @@ cdef class Fanout:
         What may run any code comes after: then alarms and cursors are in order again.
         """
         cdef list over = []
+        cdef dict fresh = {}
         cdef Subscriber sub
         log.alarm_position = log.alarm_bytes = NO_ALARM
         for sub in log.subs:
@@ -1150,7 +1175,7 @@ cdef class Fanout:
                 log.end - sub.cursor > sub.max_events
                 or log.end_bytes - sub.cursor_bytes > sub.max_bytes
             ):
-                self.give_way(sub)
+                self.give_way(sub, fresh)
                 if sub.policy != DROP_OLDEST:
                     over.append(sub)
             else:
@@ -1164,11 +1189,11 @@ cdef class Fanout:
                 self.relieve(sub)
         return 0
 
-    cdef int give_way(self, Subscriber sub) except -1:
+    cdef int give_way(self, Subscriber sub, dict fresh) except -1:
         """An attached subscriber has gone over its bounds: the log may be trimmed."""
         if sub.policy == COALESCE:
             sub.detach()
-            sub.log.add_detached(sub)
+            sub.log.add_detached(sub, fresh)
             self.make_ready(sub)
         else:
             sub.lost_seq = sub.log.frame_at(sub.cursor).seq
@@ -1239,13 +1264,14 @@ cdef class Fanout:
         cdef bytes data = run.join()
         cdef Subscriber sub
         cdef list subs = None
-        if log.count > turn.room:
+        cdef uint64_t changes = log.changes
+        if not 0 < log.count <= turn.room:
             return False
         if log.count > 1:
             # Out of reach of whatever the collector may run in between.
             subs = list(log.subs)
         # From here to the end of the loop nothing is allocated.
-        if not log.is_level() or not log.pass_run(run):
+        if log.changes != changes or not log.is_level() or not log.pass_run(run):
             return False
         self.queued_count += run.count * log.count
         if subs is None:

@@ -192,9 +192,11 @@ cdef class Reader:
         cdef int field
         cdef PyMemberDef *member
         cdef bint is_own
+        cdef Py_ssize_t[EVENT_FIELDS] offsets
+        # Looking a field up runs any code, and that may learn another class.
         for field in range(EVENT_FIELDS):
             found = getattr(event_class, EVENT_NAMES[field], None)
-            self.offsets[field] = 0
+            offsets[field] = 0
             if found is not None and Py_TYPE(found) == &PyMemberDescr_Type:
                 member = (<PyMemberDescrObject *> found).d_member
                 # One borrowed from another class would point beyond the instance.
@@ -202,7 +204,8 @@ cdef class Reader:
                     <PyTypeObject *> event_class, (<PyMemberDescrObject *> found).d_common.d_type
                 )
                 if is_own and member.type == T_OBJECT_EX:
-                    self.offsets[field] = member.offset
+                    offsets[field] = member.offset
+        self.offsets = offsets
         self.event_class = event_class
         return 0
 
@@ -686,10 +689,11 @@ cdef class Matcher:
             term.section = section
             term.serial = self.serial
             term.is_pattern = section == SOURCES or (section == TYPES and is_glob(name))
-            if term.is_pattern:
-                self.patterns(section).add(term)
             table[key] = term
         term.uses += 1
+        # Last, because it may run the collector: the term is known and used by then.
+        if found is None and term.is_pattern:
+            self.patterns(section).add(term)
         return term
 
     cdef int release(self, Term term) except -1:
