@@ -187,6 +187,17 @@ class Watcher:
         assert self.is_over or not missing, f"{self.name} misses {missing}"
 
 
+class Connections(set[Any]):
+    """Tells when a client is taken out."""
+
+    def __init__(self, on_lost: Any) -> None:
+        super().__init__()
+        self.on_lost = on_lost
+
+    def discard(self, client: Any) -> None:
+        self.on_lost()
+
+
 class Socket(Watcher):
     """A client by WebSocket."""
 
@@ -201,7 +212,7 @@ class Socket(Watcher):
         self.client = self.model.gateway.enter(
             "/events",
             self.transport,
-            self._on_lost,
+            Connections(self._on_lost),
             query=query,
             principal=principal,
         )

@@ -74,7 +74,7 @@ async def ends() -> AsyncIterator[Ends]:
     near, far = socket.socketpair()
     far.setblocking(False)
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-    client = gateway.enter("/events", transport, lambda: None)
+    client = gateway.enter("/events", transport, set())
     transport.set_protocol(client)
     yield Ends(gateway, client, Peer(far))
     far.close()

@@ -119,7 +119,7 @@ def enter(
     gateway: EventGateway, path: str = "/events", policy: Any = "drop_oldest"
 ) -> tuple[EventSocket, FakeTransport]:
     transport = FakeTransport()
-    socket = gateway.enter(path, transport, lambda: None, policy)  # type: ignore[arg-type]
+    socket = gateway.enter(path, transport, set(), policy)  # type: ignore[arg-type]
     transport.protocol = socket
     return socket, transport
 

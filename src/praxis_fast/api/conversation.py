@@ -102,8 +102,10 @@ class Conversation:
         "_limits",
         "_max_filters",
         "_now",
+        "_share",
         "_types",
         "_wanted",
+        "principal",
     )
 
     def __init__(
@@ -115,11 +117,16 @@ class Conversation:
         max_filters: int = 256,
         limits: JSONLimits | None = None,
         wanted: Wanted | None = None,
-        hidden: Callable[[frozenset[str] | None], list[str]] | None = None,
+        hidden: Callable[[Any, frozenset[str] | None], list[str]] | None = None,
+        principal: object = None,
+        share: Callable[[frozenset[str]], frozenset[str]] = frozenset,
     ) -> None:
         self._limits = limits
-        # Which of these types the client never gets to see.
+        # Which of these types the principal never gets to see.
         self._hidden = hidden or _nothing
+        self.principal = principal
+        # Gives the object to keep for a set of types.
+        self._share = share
         # All conditions but the types.
         self._wanted = wanted or Wanted()
         self._types: Set[str] = types
@@ -239,7 +246,7 @@ class Conversation:
             raise BadRequestError(
                 f"subscription of {len(types)} event types, limit {self._max_filters}"
             )
-        self._types, self._is_default = types, False
+        self._types, self._is_default = self._share(frozenset(types)), False
 
     def _remove(self, types: set[str], name: str) -> None:
         """Take a type or glob out; a wider glob is replaced by the rest it stands for.
@@ -282,7 +289,7 @@ class Conversation:
             "event_types": list(accepted),
             "rejected": rejected,
         }
-        if narrowed := self._hidden(self.types):
+        if narrowed := self._hidden(self.principal, self.types):
             # The subscription holds all the same; these will never come.
             payload["narrowed"] = narrowed
         actions: list[Action] = [
@@ -315,5 +322,5 @@ class Conversation:
         return Reply(message)
 
 
-def _nothing(types: frozenset[str] | None) -> list[str]:
+def _nothing(principal: object, types: frozenset[str] | None) -> list[str]:
     return []

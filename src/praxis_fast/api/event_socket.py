@@ -151,7 +151,7 @@ class EventSocket(asyncio.Protocol):
                 self.abort()
             self.close(REVOKED_CODE, verdict.reason)
         elif verdict.reason:
-            self.principal = verdict.principal
+            self.principal = self._conversation.principal = verdict.principal
             self._gateway.restrict(self, self._conversation.wanted)
 
     def abort(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -22,6 +21,7 @@ from praxis_fast.api.legacy_shapes import SHAPES, shape_of
 from praxis_fast.api.rejoin import Rejoining
 from praxis_fast.api.revision import REVOKED, Revision, Verdict
 from praxis_fast.api.shapes import enriched_shape, plain_shape
+from praxis_fast.api.shared_sets import SharedSets
 from praxis_fast.api.snapshot import snapshot_events
 from praxis_fast.api.sse import (
     EventStreams,
@@ -151,7 +151,12 @@ class EventGateway:
         }
         # Those of upstream's shapes, by name and pack; most gateways need none.
         self._shaped: dict[tuple[str, Pack], Channel] = {}
-        self._sockets: dict[EventSocket, Callable[[], None]] = {}
+        # Each with the server's own connections, where it is as long as it lives.
+        self._sockets: dict[EventSocket, set[Any]] = {}
+        # What all clients keep is made once: a bound method alone takes 64 bytes.
+        self._share = SharedSets()
+        self._known = self._known_types
+        self._hide = self.hidden
         self._members: set[EventSocket] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -258,7 +263,7 @@ class EventGateway:
         self,
         path: str,
         transport: asyncio.Transport,
-        on_lost: Callable[[], None],
+        connections: set[Any],
         policy: Policy = "drop_oldest",
         query: str = "",
         *,
@@ -267,8 +272,9 @@ class EventGateway:
     ) -> EventSocket:
         """Take over a connection right after its handshake.
 
-        `query` may have `since`, `shape` and conditions, as the SSE streams. The
-        principal is whom `access` let in; without one it is nobody in particular.
+        The client is taken out of `connections` when its own is gone. `query` may have
+        `since`, `shape` and conditions, as the SSE streams. The principal is whom
+        `access` let in; without one it is nobody in particular.
         """
         principal = principal or self.access.visitor
         channel, welcome, types = self._doors[path]
@@ -283,19 +289,21 @@ class EventGateway:
         except UsageError as error:
             wanted, fault = Wanted(), str(error)
         conversation = _TALKS.get(path, Conversation)(
-            types=EVERYTHING if wanted.types is None else wanted.types,
-            known=self._known_types,
+            types=EVERYTHING if wanted.types is None else self._share(wanted.types),
+            known=self._known,
             now=utc_now,
             max_filters=self.limits.websocket.max_filters,
             limits=self.limits.json,
             wanted=wanted,
-            hidden=partial(self.hidden, principal),
+            hidden=self._hide,
+            principal=principal,
+            share=self._share,
         )
         inbound = Inbound(self.limits.websocket, now, is_deflated=is_deflated)
         client = EventSocket(
             self, transport, channel, policy, conversation, inbound, now, principal
         )
-        self._sockets[client] = on_lost
+        self._sockets[client] = connections
         self._is_empty.clear()
         if self._is_closing:
             client.close(1001, "going away")
@@ -368,9 +376,7 @@ class EventGateway:
     def forget(self, client: EventSocket) -> None:
         """The connection of a client is gone."""
         self.leave(client)
-        on_lost = self._sockets.pop(client, None)
-        if on_lost is not None:
-            on_lost()
+        self._sockets.pop(client, set()).discard(client)
         if not self._sockets:
             self._is_empty.set()
 

@@ -219,7 +219,7 @@ class Protocol(asyncio.Protocol):
         client = gateway.enter(
             visit.path,
             self._transport,
-            lambda: connections.discard(client),
+            connections,
             policy,
             query,
             is_deflated=is_deflated,
