@@ -32,7 +32,7 @@ from praxis_fast.errors import ToolError
 from praxis_fast.events.patterns import DEFAULT_PATTERNS
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
 from praxis_fast.limits import Limits, StoreLimits
-from tests.events.receivers import SECRET, eventually
+from tests.events.receivers import SECRET, eventually, web_server
 
 CANARY = "goldfinch"
 NAMES = (*DEFAULT_NAMES, "pin", "x-*")
@@ -105,15 +105,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
-    runner = web.ServerRunner(
-        web.Server(made.handle, access_log=None), shutdown_timeout=0.1
-    )
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield made
-    await runner.cleanup()
+    async with web_server(made.handle, access_log=None) as url:
+        made.url = f"{url}/hook"
+        yield made
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from praxis_fast.agent.config import (
     P2PConfig,
     WebhooksConfig,
 )
-from tests.events.receivers import SECRET, eventually
+from tests.events.receivers import SECRET, eventually, web_server
 
 EVENTS = 300
 
@@ -53,13 +53,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
-    runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield made
-    await runner.cleanup()
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/hook"
+        yield made
 
 
 async def over_websocket(url: str) -> list[dict[str, Any]]:

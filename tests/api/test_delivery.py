@@ -22,7 +22,7 @@ from praxis_fast.agent.config import (
 from praxis_fast.errors import ConfigError
 from praxis_fast.limits import Limits, StoreLimits
 from tests.api.test_metrics import values
-from tests.events.receivers import SECRET, eventually
+from tests.events.receivers import SECRET, eventually, web_server
 
 OFF = P2PConfig(enabled=False)
 
@@ -68,13 +68,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
-    runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield made
-    await runner.cleanup()
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/hook"
+        yield made
 
 
 async def test_webhook_from_registration_to_redrive(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from praxis_fast.errors import WebhookRefusedError
 from praxis_fast.events.event import Event
@@ -108,6 +111,21 @@ class Rig:
         self.clock.now += seconds
         outbox.pump()
         await settled(outbox)
+
+
+@asynccontextmanager
+async def web_server(
+    handle: Callable[[Any], Any], **options: Any
+) -> AsyncIterator[str]:
+    """Answers HTTP requests by a function; its URL, without a slash at the end."""
+    server = web.Server(handle, **options)
+    runner = web.ServerRunner(server, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def eventually(condition: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from praxis_fast import verify_webhook
 from tests.events.lives import Lives
 from tests.events.publisher import TASKS
-from tests.events.receivers import SECRET
+from tests.events.receivers import SECRET, web_server
 
 # `make kill` asks for 1,000.
 CYCLES = int(os.environ.get("KILL_CYCLES", "20"))
@@ -64,12 +64,9 @@ class FlakyReceiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[FlakyReceiver]:
     made = FlakyReceiver(random.Random(SEED))
-    runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield made
-    await runner.cleanup()
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/"
+        yield made
 
 
 async def test_hk_6_receiver_s_set_covers_the_acked_set(

@@ -23,7 +23,7 @@ from aiohttp import web
 from praxis_fast import verify_webhook
 from praxis_fast.agent.agent import Agent
 from praxis_fast.agent.config import AgentConfig
-from tests.events.receivers import SECRET, eventually
+from tests.events.receivers import SECRET, eventually, web_server
 from tests.programs import ALONE, PATIENCE, programs
 
 HERE = Path(__file__).parent
@@ -77,12 +77,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
-    runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhooks/a2a"
-    yield made
-    await runner.cleanup()
+    async with web_server(made.handle) as url:
+        made.url = f"{url}/webhooks/a2a"
+        yield made
 
 
 def agent(folder: Path, **http: Any) -> Agent:
