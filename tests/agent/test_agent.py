@@ -74,6 +74,23 @@ async def test_a_life_is_told_from_start_to_end() -> None:
         await agent.start()
 
 
+async def test_an_agent_that_stops_takes_leave_of_its_peers() -> None:
+    a, b = make_agent("a"), make_agent("b")
+    log = Log(a)
+    async with b:
+        async with a:
+            await a.connect(b.host.addrs[0])
+            await log.wait_for("p2p.card_exchange")
+        (left,) = log.of("p2p.peer_disconnected")
+        assert left.peer_id == b.host.peer_id
+        assert left.data["reason"] == "shutting down"
+        order = [name for name in log.types if name.startswith("agent.st")]
+        assert order[-2:] == ["agent.stopping", "agent.stopped"]
+        assert log.types.index("p2p.peer_disconnected") < log.types.index(
+            "agent.stopped"
+        )
+
+
 async def test_agents_that_meet_swap_cards_and_say_so_in_order() -> None:
     a, b = make_agent("a"), make_agent("b", [add])
     async with met(a, b) as logs:

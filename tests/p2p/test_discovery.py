@@ -514,3 +514,22 @@ async def test_peers_that_came_and_went_while_stopped_are_told() -> None:
             ("discovered", BOB),
             ("connected", BOB),
         ]
+
+
+async def test_what_the_host_tells_is_heard_until_the_end() -> None:
+    made = World()
+    async with made.discovery:
+        made.host.connect_now(ANN)
+        await made.discovery.rest()
+        made.host.lose(ANN)
+        assert [name.split(":")[0] for name, _ in made.diary.lines] == [
+            "discovered",
+            "connected",
+            "disconnected",
+        ]
+        told = len(made.diary.lines)
+        await made.discovery.start()
+        made.host.connect_now(BOB)
+        assert len(made.diary.lines) == told + 2
+    made.host.lose(BOB)
+    assert len(made.diary.lines) == told + 2

@@ -210,13 +210,15 @@ class Agent:
         self.host.add_observer(self._faults)
         self.host.add_observer(self._introductions)
         self.tools.on_change = self._introductions.tools_changed
+        # Closed behind the host, whose leave of its peers it tells.
+        parts.push_async_callback(self.discovery.close)
         parts.push_async_callback(self.host.close)
         await self.host.start()
         parts.push_async_callback(self._tasks.close)
         if self.config.events.performance:
             self._tasks.spawn(self._tell_performance(), "performance events")
         await self._start_http(parts)
-        parts.push_async_callback(self.discovery.close)
+        parts.push_async_callback(self.discovery.rest)
         await self.discovery.start()
         if (fault := self.discovery.mdns_error) is not None:
             self._faults.report("mdns", "no_multicast", str(fault), severity="warning")

@@ -89,6 +89,7 @@ class Discovery:
         self._untold: deque[TableEvent] = deque()
         self._is_telling = False
         self._changed = asyncio.Event()
+        self._is_hearing = False  # what the host tells
         self._loop_task: asyncio.Task[None] | None = None
         self._dials: dict[asyncio.Task[PeerID | None], PeerID | Multiaddr] = {}
         self._mdns: MDNS | None = None
@@ -112,7 +113,9 @@ class Discovery:
         if self._loop_task is not None:
             raise UsageError("discovery is already started")
         self.mdns_error = None
-        self._host.add_observer(self)
+        if not self._is_hearing:
+            self._host.add_observer(self)
+            self._is_hearing = True
         self._catch_up()
         for peer_id, addrs in self._bootstrap.peers.items():
             if peer_id != self._host.peer_id:
@@ -127,10 +130,16 @@ class Discovery:
 
     async def close(self) -> None:
         """Say goodbye and stop dialling; connections stay as they are."""
+        if self._is_hearing:
+            self._host.remove_observer(self)
+            self._is_hearing = False
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Like `close`, and go on telling what becomes of the connections."""
         loop_task, self._loop_task = self._loop_task, None
         if loop_task is None:
             return
-        self._host.remove_observer(self)
         mdns, self._mdns = self._mdns, None
         tasks = [loop_task, *self._dials]
         for task in tasks:
