@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from contextlib import AsyncExitStack
 
 from praxis_fast.agent.agent import Agent
 from tests.agent.network import Log, make_agent
+from tests.p2p.network import sockets
 
 AGENTS = 200
 NEIGHBOURS = 4
 PATIENCE = 240.0
-
-
-def open_sockets() -> int:
-    links = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            links.append(os.readlink(f"/proc/self/fd/{name}"))
-        except OSError:
-            continue
-    return sum(link.startswith("socket:") for link in links)
 
 
 def neighbours(agent: Agent, agents: list[Agent]) -> set[str]:
@@ -38,7 +28,7 @@ async def has_cards(agent: Agent, wanted: set[str], log: Log) -> None:
 
 
 async def test_two_hundred_agents_meet_and_leave_nothing_behind() -> None:
-    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    tasks, before = asyncio.all_tasks(), sockets()
     async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
         agents: list[Agent] = []
         for number in range(AGENTS):
@@ -54,10 +44,10 @@ async def test_two_hundred_agents_meet_and_leave_nothing_behind() -> None:
             for agent in agents[NEIGHBOURS:]
         ]
         await asyncio.gather(*met)
-        assert open_sockets() - sockets >= AGENTS
+        assert sockets() - before >= AGENTS
     gc.collect()
     assert asyncio.all_tasks() == tasks
-    assert open_sockets() == sockets
+    assert sockets() == before
     for agent in agents:
         assert agent.host.resources.connections == 0
         assert agent.host.pool.held == 0

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import re
 import struct
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +34,7 @@ from tests.p2p.multicast import (
     loopback_wire,
     with_multicast,
 )
+from tests.p2p.network import sockets
 from tests.p2p.peers import at, peer
 
 ANN, BOB = peer(1), peer(2)
@@ -251,21 +250,13 @@ async def test_dsc_2_our_own_announcement_is_not_a_peer() -> None:
     assert set(heard.found) == {BOB}
 
 
-def open_files() -> set[str]:
-    """The sockets of this process, where the system says."""
-    folder = Path("/proc/self/fd")
-    names = os.listdir(folder) if folder.exists() else []
-    links = {os.readlink(folder / n) for n in names if (folder / n).exists()}
-    return {link for link in links if link.startswith("socket:")}
-
-
 @with_multicast
 async def test_nothing_is_left_when_started_and_closed_repeatedly(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
     mdns = Heard().make(ANN, HOME)
-    sockets, threads = open_files(), threading.active_count()
+    opened, threads = sockets(), threading.active_count()
     for _ in range(3):
         await mdns.start()
         with pytest.raises(UsageError, match="already started"):
@@ -273,7 +264,7 @@ async def test_nothing_is_left_when_started_and_closed_repeatedly(
         await mdns.close()
         await mdns.close()
     gc.collect()
-    assert open_files() == sockets
+    assert sockets() == opened
     assert threading.active_count() == threads
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert caplog.records == []
@@ -282,14 +273,14 @@ async def test_nothing_is_left_when_started_and_closed_repeatedly(
 @with_multicast
 async def test_close_ends_a_start_under_way() -> None:
     mdns = Heard().make(ANN, HOME)
-    sockets = open_files()
+    opened = sockets()
     task = asyncio.create_task(mdns.start())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await mdns.close()
-    assert open_files() == sockets
+    assert sockets() == opened
 
 
 async def test_missing_multicast_is_one_clear_error(
