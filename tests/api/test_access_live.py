@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -13,7 +14,7 @@ import websockets
 
 from praxis_fast.agent.access import AccessConfig, JWTConfig
 from praxis_fast.api.access import Access
-from praxis_fast.api.app import make_app
+from praxis_fast.api.app import make_app, visit_of
 from praxis_fast.api.rights import ROUTES, needed
 from praxis_fast.events.rule import Rule
 from tests.api.test_credentials import entry, write
@@ -138,6 +139,23 @@ def test_longest_path_that_fits_says_which_right(
     method: str, path: str, right: str
 ) -> None:
     assert needed(method, path) == right
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "expected"),
+    [
+        *(("/api/stats", "/api", "/stats"), ("/stats", "", "/stats")),
+        *(("/apistats", "/api", "/apistats"), ("/stats", "/api", "/stats")),
+    ],
+)
+def test_right_is_that_of_the_route_wherever_it_is_mounted(
+    path: str, root: str, expected: str
+) -> None:
+    scope = {"type": "http", "path": path, "root_path": root, "headers": []}
+    visit = visit_of(scope | {"query_string": b"token=x"})
+    assert (visit.path, visit.query, visit.right) == (expected, b"", None)
+    stream = visit_of(scope | {"query_string": b"token=x"}, "events")
+    assert (stream.query, stream.right) == (b"token=x", "events")
 
 
 async def test_query_token_counts_for_streams_alone(serve: Callable[..., Any]) -> None:
@@ -399,6 +417,34 @@ async def test_bus_1_demoted_stream_comes_back_for_what_it_may_see(
     )
     async with again:
         assert (await again.next())["type"] == "three"
+
+
+async def test_bus_1_rule_about_networks_holds_for_clients_there_before(
+    changing: HTTPServer, agent: FakeAgent, connect: Connect, path: Path
+) -> None:
+    bob = await connect("/events", to=changing, additional_headers=bearer("bob"))
+    rules = "rules: [{effect: deny, networks: [127.0.0.0/8], types: [hidden]}]\n"
+    write(path, rules + "credentials:\n" + entry("bob", "user"))
+    stream = Stream(changing).open(bearer("bob"))
+    async with stream:
+        await eventually(lambda: len(changing.gateway.streams) == 1)
+        await changing.gateway.access.refresh()
+        assert (await stream.next())["payload"] == {"reason": "access changed"}
+    agent.bus.publish("hidden")
+    agent.bus.publish("open")
+    assert (await bob.receive())["type"] == "open"
+
+
+async def test_bus_1_what_was_read_later_holds(
+    changing: HTTPServer, path: Path
+) -> None:
+    access = changing.gateway.access
+    for number in range(20):
+        role = ("user", "admin")[number % 2]
+        write(path, "credentials:\n" + entry("bob", role))
+        await asyncio.gather(*[access.refresh(is_forced=True) for _ in range(3)])
+        (bob,) = access._standing.credentials._known.values()
+        assert bob.roles == {role}
 
 
 async def test_bus_1_reload_is_asked_for_by_admins(

@@ -56,6 +56,8 @@ class Visit:
     """The address of ours that the client connected to."""
     client: str | None = None
     """The client's own address."""
+    right: str | None = None
+    """What is asked for, where that is no matter of the path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,7 @@ class Access:
         """Whether anything says who may come in."""
         self._file = AccessFileReader(config.file) if config.file else None
         self._standing = self._stand(self._file.read() if self._file else AccessFile())
+        self._reading = asyncio.Lock()
         self._failed = FailedLogins(limits or HTTPLimits(), clock)
         self.on_denied: Callable[[Visit, Refusal], None] | None = None
         """Hears of every refusal that concerns credentials."""
@@ -238,8 +241,10 @@ class Access:
         if tokens is not None and tokens.has_keys and (tokens.keys.is_due or is_forced):
             await tokens.keys.refresh()
             is_changed = True
-        if self._file is not None and (is_forced or self._file.has_changed):
-            is_changed |= await self._read_again(self._file)
+        # One at a time: what was read later must not give way to what was read before.
+        async with self._reading:
+            if self._file is not None and (is_forced or self._file.has_changed):
+                is_changed |= await self._read_again(self._file)
         if is_changed:
             for listener in tuple(self.on_change):
                 listener()
@@ -358,7 +363,7 @@ class Access:
         return tokens is not None and tokens.has_keys and tokens.keys.may_look_again
 
     def _check_right(self, visit: Visit, principal: Principal) -> Principal | Refusal:
-        right = needed(visit.method, visit.path)
+        right = visit.right or needed(visit.method, visit.path)
         if right in self.rights(principal):
             return principal
         return Refusal(

@@ -20,6 +20,7 @@ from praxis_fast.api.responses import (
     error_response,
     praxis_error_response,
 )
+from praxis_fast.api.rights import EVENTS
 from praxis_fast.api.sse import PATHS
 from praxis_fast.errors import PraxisError
 from praxis_fast.limits import Limits
@@ -41,15 +42,17 @@ STREAM_PATHS = ("/ws", "/ws/events", "/ws/workflow", "/events", "/streaming/webs
 class Door:
     """Lets in whom the access allows, on every route, and says who it is."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, right: str | None = None) -> None:
         self._app = app
         self._access = access
+        self._right = right
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        verdict = await self._access.admit(visit_of(scope), known=told_principal(scope))
+        visit = visit_of(scope, self._right)
+        verdict = await self._access.admit(visit, known=told_principal(scope))
         if not isinstance(verdict, Refusal):
             scope[PRINCIPAL] = verdict
             await self._app(scope, receive, send)
@@ -64,12 +67,12 @@ class Door:
         await answer(scope, receive, send)
 
 
-def visit_of(scope: Scope) -> Visit:
-    """What the access looks at."""
+def visit_of(scope: Scope, right: str | None = None) -> Visit:
+    """What the access looks at; without a right the path says which is needed."""
     server, client = scope.get("server"), scope.get("client")
-    path = scope["path"]
+    path = route_path(scope)
     # In an address a credential is written down by every proxy on the way.
-    is_stream = scope["type"] == "websocket" or path in PATHS
+    is_stream = scope["type"] == "websocket" or path in PATHS or right == EVENTS
     return Visit(
         headers=scope["headers"],
         path=path,
@@ -77,7 +80,17 @@ def visit_of(scope: Scope) -> Visit:
         query=scope.get("query_string", b"") if is_stream else b"",
         local=server[0] if server else None,
         client=client[0] if client else None,
+        right=right,
     )
+
+
+def route_path(scope: Scope) -> str:
+    """The path as the routes see it, without where the application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(f"{root}/"):
+        return path[len(root) :]
+    return path
 
 
 def make_app(

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from praxis_fast.api.access import Access
 from praxis_fast.api.app import STREAM_PATHS, Door, upgrade_required
 from praxis_fast.api.gateway import EventGateway
+from praxis_fast.api.rights import EVENTS
 from praxis_fast.api.sse import PATHS
 from praxis_fast.api.ws import STATE_KEY
 from praxis_fast.errors import UsageError
@@ -102,7 +103,7 @@ class _EventStreams:
         gateway = scope.get("state", {}).get(STATE_KEY)
         if gateway is None:
             raise UsageError("the application's lifespan is not event_lifespan")
-        await Door(gateway.streams, gateway.access)(scope, receive, send)
+        await Door(gateway.streams, gateway.access, EVENTS)(scope, receive, send)
 
 
 class _Departure:

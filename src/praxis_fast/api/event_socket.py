@@ -108,6 +108,12 @@ class EventSocket(asyncio.Protocol):
         self.is_paused = transport.get_write_buffer_size() > 0
         self.fd = NO_FD if self.is_paused else descriptor(transport)
 
+    @property
+    def address(self) -> str | None:
+        """Where the client connects from."""
+        peer = self._transport.get_extra_info("peername")
+        return peer[0] if isinstance(peer, tuple) else None
+
     # what the broadcast calls
 
     def deliver(self, data: bytes) -> bool:

@@ -33,7 +33,7 @@ from praxis_fast.api.task_conversation import TaskConversation
 from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
-from praxis_fast.events.filter import any_glob
+from praxis_fast.events.filter import any_glob, is_glob
 from praxis_fast.events.journal import Journal
 from praxis_fast.events.payloads import error_payload
 from praxis_fast.events.priority import Priority
@@ -46,7 +46,7 @@ from praxis_fast.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Set
 
-    from praxis_fast.api.access import Access
+    from praxis_fast.api.access import Access, Refusal, Visit
     from praxis_fast.api.counters import Counters
     from praxis_fast.api.shapes import Pack
     from praxis_fast.api.sse import SSEClient
@@ -133,9 +133,10 @@ class EventGateway:
             sealed=self.journal.sealed,
         )
         self._policy = access.policy
+        self._denials = Denials(bus, self.loop.time)
         self._refreshing: asyncio.Task[None] | None = None
         access.on_change.append(self.rejudge)
-        access.on_denied = access.on_denied or Denials(bus, self.loop.time)
+        access.on_denied = access.on_denied or self._on_denied
         access.on_fault = access.on_fault or self._tell_fault
         self.streams = EventStreams(self, sse)
         self.rejoining = Rejoining(
@@ -381,10 +382,16 @@ class EventGateway:
             self._is_empty.set()
 
     def hidden(self, principal: Principal, types: frozenset[str] | None) -> list[str]:
-        """The known types among these that the principal never sees."""
-        known = CATALOGUE.keys() | self.bus.known_types
-        asked = known if types is None else {n for n in known if any_glob(types, n)}
-        return self.access.policy.hidden(principal, asked)
+        """Those of the types that the principal never sees; globs mean the catalogue.
+
+        Types of users' code may be many, and a client asks as often as it likes.
+        """
+        policy = self.access.policy
+        if policy.view(principal).is_plain:
+            return []
+        globs = frozenset({"*"} if types is None else filter(is_glob, types))
+        asked = {name for name in CATALOGUE if any_glob(globs, name)}
+        return policy.hidden(principal, asked | ((types or frozenset()) - globs))
 
     # who may see what, changed
 
@@ -393,7 +400,7 @@ class EventGateway:
         judge = Revision(self.access, self._policy)
         self._policy = self.access.policy
         for client in list(self._members):
-            client.revise(judge(client.principal))
+            client.revise(judge(client))
         self.streams.rejudge(judge)
 
     def _watch_access(self) -> None:
@@ -405,7 +412,7 @@ class EventGateway:
         for client in [c for c in self._members if c.principal.is_expired(now)]:
             client.revise(expired)
         self.streams.rejudge(
-            lambda principal: expired if principal.is_expired(now) else Verdict(None)
+            lambda who: expired if who.principal.is_expired(now) else Verdict(None)
         )
         is_idle = self._refreshing is None or self._refreshing.done()
         if is_idle and self.access.is_stale:
@@ -413,6 +420,11 @@ class EventGateway:
 
     async def _refresh_access(self) -> None:
         await self.access.refresh()
+
+    def _on_denied(self, visit: Visit, refusal: Refusal) -> None:
+        if refusal.retry_after is not None:
+            self.counters.hits["http.failed_logins"] += 1
+        self._denials(visit, refusal)
 
     def _tell_fault(self, message: str) -> None:
         told = error_payload(message, component="access", error_code="not_read")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from praxis_fast.api.rights import EVENTS
 from praxis_fast.events.filter import EventFilter
@@ -27,6 +27,15 @@ class Verdict:
     """Why the client must be ended or served otherwise; empty when nothing changed."""
 
 
+class Watching(Protocol):
+    """A client as it is judged."""
+
+    @property
+    def principal(self) -> Principal: ...
+    @property
+    def address(self) -> str | None: ...
+
+
 class Revision:
     """Judges each principal once, however many clients it has."""
 
@@ -35,8 +44,12 @@ class Revision:
         self._before = before
         self._verdicts: dict[Principal, Verdict] = {}
 
-    def __call__(self, principal: Principal) -> Verdict:
-        """What became of this one."""
+    def __call__(self, client: Watching) -> Verdict:
+        """What became of whom the client is."""
+        principal = client.principal
+        if self._access.policy.asks_for_address:
+            # It may not have mattered when the client came.
+            principal = replace(principal, address=client.address)
         if principal not in self._verdicts:
             self._verdicts[principal] = self._judge(principal)
         return self._verdicts[principal]

@@ -126,6 +126,7 @@ class SSEClient:
         "_send",
         "_since",
         "_wake",
+        "address",
         "channel",
         "fd",
         "is_cut",
@@ -144,8 +145,10 @@ class SSEClient:
         patience: float,
         epoch: str,
         principal: Principal,
+        address: str | None,
     ) -> None:
         self.principal = principal
+        self.address = address
         self.is_cut = False
         self._is_writing = False
         self.transport: asyncio.Transport | None = None
@@ -345,12 +348,18 @@ class EventStreams:
         slow = gateway.limits.events.stall_timeout
         patience = slow if policy == "disconnect" else PATIENCE
         principal = told_principal(scope) or gateway.access.visitor
-        client = SSEClient(channel, policy, send, patience, gateway.epoch, principal)
+        told = scope.get("client")
+        address = told[0] if told else None
+        client = SSEClient(
+            channel, policy, send, patience, gateway.epoch, principal, address
+        )
         self._clients[client] = None
         self._is_empty.clear()
-        if gateway.access.current(principal) is None:
-            # Revoked since the door let it in.
+        # As the door saw it may be a while ago.
+        if (now := gateway.access.current(principal)) is None:
             client.cut(REVOKED)
+        else:
+            principal = client.principal = now
         watcher = asyncio.create_task(watch(receive, client))
         transport = client.transport = transport_of(scope)
         if transport is not None:
@@ -420,10 +429,10 @@ class EventStreams:
     def _here(self) -> bytes:
         return f"id: {self._gateway.journal.token}\n".encode()
 
-    def rejudge(self, judge: Callable[[Principal], Verdict]) -> None:
+    def rejudge(self, judge: Callable[[SSEClient], Verdict]) -> None:
         """End whoever may no longer watch, or not as before; the latter come back."""
         for client in list(self._clients):
-            reason = judge(client.principal).reason
+            reason = judge(client).reason
             if reason and not client.is_ending:
                 self._gateway.broadcast.remove(client)
                 client.cut(reason)
