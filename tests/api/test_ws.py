@@ -85,12 +85,7 @@ async def test_server_that_ends_by_itself_closes_our_clients_too(
     server, task, url = await serve(protocol)
     async with websockets.connect(f"{url}/events", proxy=None) as ours:
         server.should_exit = True
-<<<<<<< /tmp/G/m.cur
         assert '"type":"closing"' in str(await ours.recv())
-=======
-        # Where to go on, then the end.
-        assert '"closing"' in str(await ours.recv())
->>>>>>> /tmp/G/m.new
         with pytest.raises(websockets.ConnectionClosedOK) as closed:
             await ours.recv()
     await task
