@@ -315,6 +315,28 @@ async def test_bus_1_peers_out_of_sight_are_in_no_list_and_no_snapshot(
         assert len(kinds) - 1 == 2 * count
 
 
+async def test_bus_1_history_shows_peers_of_one_s_own_segments_alone(
+    serve: Callable[..., Any], agent: FakeAgent, connect: Connect
+) -> None:
+    segments = {"plant": ("10.1.0.0/16",), "office": ("10.2.0.0/16",)}
+    listed = (credential("in", "user", segments=("office",)),)
+    config = AccessConfig(credentials=listed, segments=segments)
+    server = await serve(access=Access(config=config))
+
+    def publish() -> None:
+        for host in ("10.1.0.1", "10.2.0.1", "192.0.2.1"):
+            agent.bus.publish("seen", {"addresses": [f"/ip4/{host}/tcp/1"]})
+
+    publish()
+    client = await connect(
+        "/events?since=e1-0", to=server, additional_headers=bearer("in")
+    )
+    assert (await client.receive())["type"] == "resumed"
+    publish()
+    got = await client.receive_many(4)
+    assert [message["seq"] for message in got] == [2, 3, 5, 6]
+
+
 class Stream:
     """An event stream by SSE, message by message."""
 

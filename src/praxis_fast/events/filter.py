@@ -143,6 +143,11 @@ class EventFilter:
     def __hash__(self) -> int:
         return hash((type(self), self.event_types, self.source_patterns, self.role))
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether `matches` may look at the data of an event."""
+        return self.overrides_matches
+
     def matches(self, event: Event) -> bool:
         """Whether the subscriber asked for the event and may see it."""
         return (

@@ -91,7 +91,7 @@ class Entry:
         if wanted is None:
             return True
         event = self.event
-        if wanted.overrides_matches and self.data is not None:
+        if wanted.reads_data and self.data is not None:
             # Users' filters may look at the data.
             event = replace(event, data=orjson.loads(self.data))
         return wanted.matches(event)

@@ -110,6 +110,11 @@ class View:
         """Whether the roles are all there is to ask."""
         return self._level is None and not any(self.rules) and not _narrows(self)
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether what is seen depends on the data of events."""
+        return self._segments.reads_data
+
     def may_see(self, event: Event) -> bool:
         """Whether the event may be shown."""
         required = event.required_role
@@ -205,6 +210,11 @@ class VisibleFilter(EventFilter):
 
     def __hash__(self) -> int:
         return hash((self.wanted, self.view))
+
+    @property
+    def reads_data(self) -> bool:
+        """Addresses are in the data, where segments have networks."""
+        return self.wanted.reads_data or self.view.reads_data
 
     def matches(self, event: Event) -> bool:
         """Whether it was asked for and may be seen."""

@@ -117,6 +117,11 @@ class Segments:
     def __hash__(self) -> int:
         return hash(frozenset(self._networks))
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether addresses are looked for."""
+        return bool(self._networks)
+
     def of(self, event: Event) -> Set[str]:
         """Their names; none for an event that belongs nowhere in particular."""
         told = label(event, SEGMENT)
