@@ -160,12 +160,15 @@ async def test_bus_4_no_number_comes_again_after_a_crash(life: Life) -> None:
     publish(bus, 3)
     await life.crash(file)
     bus, file = await life.begin()
-    assert (bus.epoch, bus.seq) == ("e1", 5 + RESERVE)
+    assert (bus.epoch, bus.seq) == ("e1", 6 + RESERVE)
     event = bus.publish("task.started")
-    assert event.seq == 6 + RESERVE
-    assert await history(file) == [1, 2, 3, 4, 5, 6 + RESERVE]
+    assert event.seq == 7 + RESERVE
+    assert await history(file) == [1, 2, 3, 4, 5, 7 + RESERVE]
     past = await file.journal.fetch(5, 10)
-    assert past.upto >= 5 + RESERVE
+    assert past.upto >= 6 + RESERVE
+    await file.written(5)
+    with pytest.raises(StoreError, match="event 8 was lost"):
+        await file.written(8)
     # A number that was given out before the crash is still a position.
     assert file.journal.position("e1-8") == 8
     await life.crash(file)
@@ -181,7 +184,7 @@ async def test_bus_4_a_crash_before_the_first_event_gives_no_number_again(
     assert (event.epoch, event.seq) == ("e1", 4)
     await life.crash(file)
     bus, _ = await life.begin()
-    assert (bus.epoch, bus.seq) == ("e1", 3 + RESERVE)
+    assert (bus.epoch, bus.seq) == ("e1", 4 + RESERVE)
 
 
 async def test_bus_4_epoch_changes_when_the_history_is_lost(life: Life) -> None:
@@ -195,6 +198,25 @@ async def test_bus_4_epoch_changes_when_the_history_is_lost(life: Life) -> None:
     assert life.path.with_name("journal.db.broken").exists()
     with pytest.raises(ResetError, match="epoch"):
         file.journal.position("e1-5")
+
+
+async def test_bus_4_a_gap_tells_of_an_epoch_that_was_lost_whole(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "RESERVE", 20)
+    bus, file = await life.begin(epoch="e1")
+    publish(bus, 20)
+    assert file._task is not None
+    await eventually(lambda: file.last == 20)
+    file._task.cancel()
+    await asyncio.gather(file._task, return_exceptions=True)
+    publish(bus, 21)
+    assert bus.epoch != "e1"
+    await life.crash(file)
+    bus, file = await life.begin()
+    assert (bus.epoch, bus.seq) == ("e1", 41)
+    past = await file.journal.fetch(40, 10)
+    assert (past.entries, past.upto) == ([], 41)
 
 
 async def test_bus_4_epoch_changes_when_the_reserved_numbers_run_out(
@@ -347,7 +369,7 @@ async def test_bus_3_what_waits_is_bounded_and_told(life: Life) -> None:
     assert (file.waiting, file.lost) == (20, 80)
     await file.written(105)
     assert await history(file, 3) == [4, 5, *range(86, 106)]
-    with pytest.raises(StoreError, match="event 30 was let go"):
+    with pytest.raises(StoreError, match="event 30 was lost"):
         await file.written(30)
     await file.written(5)
 
@@ -361,10 +383,10 @@ async def test_bus_3_losses_are_told_however_many(
         publish(bus, 3)
         waiting = asyncio.create_task(file.written(bus.seq - 1))
         await file.written(bus.seq)
-        with pytest.raises(StoreError, match="was let go"):
+        with pytest.raises(StoreError, match="was lost"):
             await waiting
     assert file.lost == 10
-    with pytest.raises(StoreError, match="event 1 was let go"):
+    with pytest.raises(StoreError, match="event 1 was lost"):
         await file.written(1)
     await file.written(12)
 

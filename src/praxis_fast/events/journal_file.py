@@ -14,10 +14,11 @@ has not. The same number must then never be given to another event:
            last     bus.seq          reserved
 
 1. `open` reads `reserved` as R, writes R + RESERVE in its place, and only then does the
-   bus go on, in the same epoch, at R + 1. Every number the dead process may have given
+   bus go on, in the same epoch, at R + 2. Every number the dead process may have given
    is R or less. So (epoch, seq) names one event for ever (BUS-4).
-2. Numbers between `last` and R have no event. Whoever comes back from before is given
-   what there is and a `gap` over the rest: some of it may have been lost.
+2. Numbers from `last` to R + 1 have no event. Whoever comes back from before is given
+   what there is and a `gap` over the rest: some of it may have been lost. It covers a
+   number even where `last` is R: what came then had another epoch (3) and is lost.
 3. Each commit of events moves `reserved` on. When the disk fails for so long that the
    numbers run out, the bus begins another epoch by itself. Its numbers go on, so
    positions of either epoch hold; the next commit writes down where the first ended.
@@ -177,6 +178,8 @@ class JournalFile:
             await self._db.close()
             raise
         self._kept, self._former = taken.kept, taken.former
+        # Whatever had these numbers is not here any more.
+        self._losses = [range(taken.kept.last + 1, taken.start + 1)]
         bus.continue_epoch(taken.kept.epoch, taken.start)
         bus.reserve(taken.start + RESERVE)
 
@@ -260,8 +263,8 @@ class JournalFile:
         """Returns when an event is on disk; StoreError when it will never be."""
         if seq > self._bus.seq:
             raise UsageError(f"event {seq} was not published yet")
+        self._check_written(seq)
         if seq <= self._kept.last:
-            self._check_written(seq)
             return
         if self._is_closing or self._task is None or self._task.done():
             raise StoreError("the journal is not written")
@@ -346,7 +349,7 @@ class JournalFile:
 
     def _check_written(self, seq: int) -> None:
         if any(seq in loss for loss in self._losses):
-            raise StoreError(f"event {seq} was let go before it was written")
+            raise StoreError(f"event {seq} was lost before it was written")
 
     async def _run(self) -> None:
         try:

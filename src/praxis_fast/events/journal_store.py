@@ -39,6 +39,9 @@ SCHEMA = (
     """,
 )
 
+# The last one ended in order.
+NOBODY = ""
+
 # Pages let go in one write: at most as many as a write adds, and then some.
 _MAX_CUT = 1000
 
@@ -111,14 +114,17 @@ def take_over(
 
     A file without a past begins with `epoch` after `seq`.
     """
-    found = db.execute("SELECT reserved FROM state").fetchone()
+    found = db.execute("SELECT reserved, owner FROM state").fetchone()
     if found is None:
         db.execute(
             "INSERT INTO state VALUES (1, ?, ?, ?, ?, 0, 0)",
             (epoch, seq, seq + ahead, owner),
         )
         return Taken(_kept(db), seq, {})
-    start = max(found[0], seq)
+    reserved, holder = found
+    # One number is left out after a crash whatever there is: it makes the gap that
+    # tells of events in an epoch which never came here.
+    start = max(reserved if holder == NOBODY else reserved + 1, seq)
     db.execute("UPDATE state SET reserved=?, owner=?", (start + ahead, owner))
     former = dict(db.execute("SELECT epoch, last FROM epochs ORDER BY last").fetchall())
     return Taken(_kept(db), start, former)
@@ -193,7 +199,9 @@ def rest(db: sqlite3.Connection, owner: str, seq: int) -> None:
 
     Nothing happens when others write by now.
     """
-    db.execute("UPDATE state SET reserved=? WHERE owner=?", (seq, owner))
+    db.execute(
+        "UPDATE state SET reserved=?, owner=? WHERE owner=?", (seq, NOBODY, owner)
+    )
 
 
 def read(
