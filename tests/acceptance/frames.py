@@ -14,6 +14,7 @@ class Payload(msgspec.Struct):
 
     n: int = 0
     reason: str = ""
+    since: str = ""
     seq: int = 0
     first: int = msgspec.field(name="from", default=0)
     last: int = msgspec.field(name="to", default=0)

@@ -120,6 +120,8 @@ class Reader:
                 self.record.gap(told.first, told.last, told.dropped)
             case "reset":
                 self.record.reset(told.reason, told.seq)
+            case "heartbeat":
+                self.record.heartbeat(int(told.since.rpartition("-")[2]))
             case "resumed":
                 assert told.first == self.record.position + 1, self.name
             case _:
