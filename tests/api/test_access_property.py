@@ -416,9 +416,12 @@ class Model(RuleBasedStateMachine):
         for listener in self.access.on_change:
             listener()
         for watcher in self.watchers:
-            if self.roles[watcher.name] is None:
-                # Closed at once: what was on its way is not owed any more.
-                watcher.owed.clear()
+            # What is hidden while a client is on its way to it is not owed any more.
+            watcher.owed = {
+                seq
+                for seq in watcher.owed
+                if seq in watcher.got or watcher.may_see(self.events[seq])
+            }
 
     def _principal(self, name: str) -> Principal:
         headers = [(b"host", b"localhost"), (b"x-api-key", f"{name}-token".encode())]
