@@ -151,6 +151,7 @@ def run(
         told = readers.ask("compare", count=2 * events)
         assert told["is_complete"]
         outcome.exact = told["same"]
+        assert outcome.exact == subscribers - slow, outcome
     return outcome
 
 
