@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from praxis_fast.agent.faults import Faults
     from praxis_fast.events.audit import AuditLog
     from praxis_fast.events.bus import EventBus
+    from praxis_fast.events.endpoints import Judge
     from praxis_fast.events.journal_file import JournalFile
-    from praxis_fast.events.outbox import Judge, Outbox
+    from praxis_fast.events.outbox import Outbox
 
 _DAY = 86400.0
 

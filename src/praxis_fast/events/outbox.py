@@ -33,7 +33,7 @@ from praxis_fast.errors import (
 )
 from praxis_fast.events import outbox_store as store
 from praxis_fast.events.endpoint import Endpoint
-from praxis_fast.events.event import EventFilter, utc_text
+from praxis_fast.events.endpoints import Endpoints
 from praxis_fast.events.fresh import Fresh
 from praxis_fast.events.lanes import Lanes, Slot
 from praxis_fast.events.outbox_store import (
@@ -44,22 +44,20 @@ from praxis_fast.events.outbox_store import (
     Result,
 )
 from praxis_fast.events.outbox_writes import Writes
-from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.priority import Priority
 from praxis_fast.events.retry import RetrySchedule
 from praxis_fast.events.signing import sign_webhook
-from praxis_fast.events.view_matcher import ViewMatcher
-from praxis_fast.events.webhook_body import numbered, told_event, webhook_body
+from praxis_fast.events.webhook_body import numbered, webhook_body
 from praxis_fast.events.webhook_counters import WebhookCounters
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
-from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
+    from praxis_fast.events.endpoints import Judge
     from praxis_fast.events.event import Event
     from praxis_fast.events.outbox_store import State
     from praxis_fast.events.principal import Principal
@@ -67,8 +65,6 @@ if TYPE_CHECKING:
     from praxis_fast.events.webhooks import Answer
 
     Report = Callable[[str, str], None]
-    # What of a filter an owner may see now; None when there is no such owner any more.
-    Judge = Callable[[Principal, EventFilter], EventFilter | None]
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +123,6 @@ class Outbox:
         judge: Judge | None = None,
     ) -> None:
         limits = limits or Limits()
-        self._judge: Judge = judge or EventPolicy(levels=()).filter
         self._limits = limits.webhooks
         self._min_priority = min_priority
         self._max_event = limits.events.max_event
@@ -144,10 +139,7 @@ class Outbox:
         self._started = wall_clock() - clock()
         self.counters = WebhookCounters(stopwatch)
         self._lanes = Lanes(limits.webhooks.per_endpoint, limits.webhooks.total)
-        self._matcher = ViewMatcher()
-        self._endpoints: dict[str, Endpoint] = {}
-        self._disabled: dict[str, str] = {}
-        self._failures: dict[str, int] = {}
+        self._endpoints = Endpoints(judge)
         self._full: set[str] = set()
         # Messages that failed and wait, with their endpoints.
         self._retrying: dict[int, str] = {}
@@ -163,7 +155,7 @@ class Outbox:
         await self._sender.open()
         await self._db.open()
         for endpoint, disabled in await self._db.read(store.load_endpoints):
-            self._remember(endpoint, disabled)
+            self._endpoints.put(endpoint, disabled)
         now, wall = self._clock(), self._now()
         for name, task, number, due in await self._db.read(store.load_waiting):
             # A wall clock that was set back must not hold a message for ever.
@@ -212,49 +204,46 @@ class Outbox:
             raise ResourceLimitError(f"webhook {number}, limit {limit}")
         await self._sender.check(endpoint.url)
         await self._writes.write(partial(store.save_endpoint, endpoint=endpoint))
-        self._remember(endpoint, None)
+        self._endpoints.put(endpoint)
         return endpoint
 
     async def remove(self, name: str) -> None:
         """Forget an endpoint and everything that waits for it."""
-        self._need(name)
+        self._endpoints.need(name)
         await self._writes.write(partial(store.delete_endpoint, endpoint=name))
         self._stop_feeding(name)
-        self._endpoints.pop(name, None)
-        self._disabled.pop(name, None)
-        self._failures.pop(name, None)
+        self._endpoints.remove(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._endpoints
 
     def owner(self, name: str) -> Principal | None:
         """Who registered an endpoint."""
-        return self._need(name).owner
+        return self._endpoints.need(name).owner
 
     def rejudge(self) -> None:
         """See anew what owners may see, after something about access changed."""
-        for name, endpoint in self._endpoints.items():
-            if name not in self._disabled:
-                self._feed(endpoint)
+        self._endpoints.rejudge()
 
     async def endpoints(self) -> list[dict[str, Any]]:
         """Every endpoint and its health."""
         counts = await self._db.read(store.counts)
         return [
-            endpoint.to_message() | self._health(name, counts.get(name, {}))
-            for name, endpoint in sorted(self._endpoints.items())
+            endpoint.to_message()
+            | self._endpoints.health(endpoint.id, counts.get(endpoint.id, {}))
+            for endpoint in self._endpoints
         ]
 
     async def figures(self) -> OutboxFigures:
         """How the outbox does, at little cost."""
-        read = partial(store.oldest, endpoints=tuple(self._endpoints))
+        read = partial(store.oldest, endpoints=[e.id for e in self._endpoints])
         since = await self._db.read(read)
         return OutboxFigures(
             waiting=self._lanes.depth,
             retrying=len(self._retrying),
             in_flight=self._lanes.in_flight,
             oldest=0.0 if since is None else max(0.0, self._now() - since),
-            states={name: self._state(name) for name in self._endpoints},
+            states=self._endpoints.states(),
         )
 
     async def deliveries(
@@ -266,7 +255,7 @@ class Outbox:
         limit: int = 100,
     ) -> list[dict[str, Any]]:
         """What became of an endpoint's messages, newest first."""
-        self._need(name)
+        self._endpoints.need(name)
         if state is not None and state not in store.STATES:
             raise UsageError(f"state {state!r} is not one of {', '.join(store.STATES)}")
         read = partial(
@@ -276,7 +265,7 @@ class Outbox:
 
     async def purge(self, name: str, state: State = "delivered") -> int:
         """Forget the history of an endpoint, or its dead letters; how many."""
-        self._need(name)
+        self._endpoints.need(name)
         if state not in ("delivered", "dead"):
             raise UsageError(f"messages in state {state!r} are not purged")
         purge = partial(store.purge_endpoint, endpoint=name, state=state)
@@ -285,11 +274,11 @@ class Outbox:
 
     async def redrive(self, name: str, ids: Sequence[str] | None = None) -> int:
         """Send dead letters again, all or these; a disabled endpoint is enabled."""
-        endpoint = self._need(name)
+        endpoint = self._endpoints.need(name)
         redrive = partial(store.redrive, endpoint=name, ids=ids)
         chosen: list[tuple[str, int]] = await self._writes.write(redrive)
         self.counters.redriven += len(chosen)
-        self._remember(endpoint, None)
+        self._endpoints.put(endpoint)
         for task, number in chosen:
             self._lanes.add(name, task, number)
         self.pump()
@@ -331,15 +320,9 @@ class Outbox:
         return written
 
     def _wanted_by(self, event: Event) -> list[str]:
-        names: list[str] = []
-        groups = self._matcher.match(event)
-        if groups and event.seq == self.counters.stages.watch.seq:
+        names = self._endpoints.match(event)
+        if names and event.seq == self.counters.stages.watch.seq:
             self.counters.stages.matched()
-        for group in groups:
-            for name in group.keys:
-                assert isinstance(name, str)
-                if not self._endpoints[name].excludes(event.type):
-                    names.append(name)
         return [name for name in names if self._has_room(name)]
 
     def _has_room(self, name: str) -> bool:
@@ -379,7 +362,7 @@ class Outbox:
             return
         self._full.discard("*")
         for name, number, seq in written.result():
-            if name not in self._endpoints or name in self._disabled:
+            if not self._endpoints.is_enabled(name):
                 continue
             new = Message(number, message.id, seq, message.body, message.created)
             self._fresh.put(name, new)
@@ -455,7 +438,7 @@ class Outbox:
         if message is None or endpoint is None:
             return None
         begun, at = self._clock(), self._now()
-        if not self._may_send(endpoint, message.body):
+        if not self._endpoints.may_send(endpoint, message.body):
             withheld = Attempt(at, 0.0, None, "its owner may not see it any more")
             self.counters.dead_letters += 1
             self._record(message, withheld, "dead")
@@ -478,15 +461,17 @@ class Outbox:
     ) -> float | None:
         name = slot.endpoint
         if answer.is_success:
-            self._failures[name] = 0
+            self._endpoints.succeeded(name)
             age = attempt.at + attempt.duration - message.created
             self.counters.stages.written.observe(max(0.0, age))
             self._record(message, attempt, "delivered")
             return None
-        self._failures[name] = self._failures.get(name, 0) + 1
+        self._endpoints.failed(name)
         pause = self._pause(message, attempt, answer)
         if pause is not None:
-            self._retrying[message.number] = name
+            # It may have been removed while its receiver thought.
+            if name in self._endpoints:
+                self._retrying[message.number] = name
             self._record(message, attempt, "waiting", attempt.at + pause)
             return self._clock() + pause
         logger.warning(
@@ -535,7 +520,7 @@ class Outbox:
             now=self._now(),
         )
         self._stop_feeding(name)
-        self._disabled[name] = reason
+        self._endpoints.disable(name, reason)
         self._write_aside(disable)
         logger.error("webhook %s is disabled: %s", name, reason)
         self._report("webhook_disabled", f"webhook {name} is disabled: {reason}")
@@ -546,72 +531,14 @@ class Outbox:
         """Epoch seconds that never jump."""
         return self._started + self._clock()
 
-    def _need(self, name: str) -> Endpoint:
-        if (endpoint := self._endpoints.get(name)) is None:
-            raise UsageError(f"no webhook {name[:128]!r}")
-        return endpoint
-
-    def _remember(self, endpoint: Endpoint, disabled: str | None) -> None:
-        self._matcher.discard(endpoint.id)
-        self._endpoints[endpoint.id] = endpoint
-        self._disabled.pop(endpoint.id, None)
-        if disabled is None:
-            self._feed(endpoint)
-        else:
-            self._disabled[endpoint.id] = disabled
-
-    def _feed(self, endpoint: Endpoint) -> None:
-        """Give the endpoint the events it may see."""
-        visible = self._visible(endpoint)
-        if visible is None:
-            self._matcher.discard(endpoint.id)
-        else:
-            self._matcher.add(endpoint.id, visible)
-
-    def _visible(self, endpoint: Endpoint) -> EventFilter | None:
-        if endpoint.owner is None:
-            return endpoint.filter
-        return self._judge(endpoint.owner, endpoint.filter)
-
-    def _may_send(self, endpoint: Endpoint, body: bytes) -> bool:
-        """Whether the owner may still see what was written when they might (BUS-1).
-
-        What the endpoint asks for may have changed meanwhile, and does not matter.
-        """
-        if endpoint.owner is None:
-            return True
-        visible = self._judge(endpoint.owner, EventFilter())
-        return visible is not None and visible.matches(told_event(decode_json(body)))
-
     def _stop_feeding(self, name: str) -> None:
-        self._matcher.discard(name)
+        """Forget in memory what waits for an endpoint."""
         self._lanes.drop(name)
         self._fresh.drop(name)
         self._retrying = {
             number: owner for number, owner in self._retrying.items() if owner != name
         }
         self._full.discard(name)
-
-    def _state(self, name: str) -> str:
-        if name in self._disabled:
-            return "disabled"
-        return "failing" if self._failures.get(name) else "active"
-
-    def _health(self, name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-        failures = self._failures.get(name, 0)
-        requests = counts.get("requests", 0)
-        return {
-            "status": self._state(name),
-            "disabled_reason": self._disabled.get(name),
-            "waiting": counts.get("waiting", 0),
-            "delivered": counts.get("delivered", 0),
-            "dead": counts.get("dead", 0),
-            "total_requests": requests,
-            "success_rate": counts.get("successes", 0) / requests if requests else None,
-            "consecutive_failures": failures,
-            "last_success": _when(counts.get("last_good")),
-            "last_failure": _when(counts.get("last_bad")),
-        }
 
     def _on_store_fault(self, error: StoreError | None) -> None:
         if error is not None:
@@ -635,7 +562,3 @@ def _error(answer: Answer) -> str | None:
     if answer.error is not None or answer.is_success:
         return answer.error
     return f"status {answer.status}"
-
-
-def _when(seconds: float | None) -> str | None:
-    return None if seconds is None else utc_text(seconds)
