@@ -321,6 +321,19 @@ async def test_events_are_read_as_they_were_published(life: Life) -> None:
     assert [entry.event.seq for entry in past.entries] == [1, 4]
 
 
+@pytest.mark.parametrize("data", [b"", b"[[1]]", b"not json", b"[" * 10_000])
+async def test_ws_9_reset_when_a_page_is_broken(life: Life, data: bytes) -> None:
+    bus, file = await life.begin(epoch="e1")
+    publish(bus, 300)
+    await file.written(300)
+    await file._db.write(
+        lambda db: db.execute("UPDATE pages SET data=? WHERE first=1", (data,))
+    )
+    with pytest.raises(ResetError, match="evicted"):
+        await file.journal.fetch(0, 10)
+    assert len((await file.journal.fetch(128, 10)).entries) >= 10
+
+
 async def test_ws_9_file_is_bounded_by_events(life: Life) -> None:
     bus, file = await life.begin(epoch="e1", max_events=300)
     publish(bus, 1000)

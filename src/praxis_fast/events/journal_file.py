@@ -43,23 +43,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-import orjson
-from msgspec.structs import force_setattr
-
 from praxis_fast.errors import ResourceLimitError, StoreError, UsageError
 from praxis_fast.events import journal_store as store
 from praxis_fast.events.encode import encode
-from praxis_fast.events.event import Event, Priority, Tags
-from praxis_fast.events.journal import (
-    EVICTED,
-    OVERHEAD,
-    Entry,
-    Journal,
-    Past,
-    ResetError,
-)
-from praxis_fast.events.journal_store import Kept, Page, StoredEvent, TakenOverError
+from praxis_fast.events.journal import EVICTED, Entry, Journal, Past, ResetError
+from praxis_fast.events.journal_store import Kept, Page, TakenOverError
+from praxis_fast.events.stored_event import entry_of, text_of
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
 
@@ -67,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from praxis_fast.events.bus import EventBus, SinkHandle
+    from praxis_fast.events.event import Event
 
     Report = Callable[[str, str], None]
 
@@ -295,7 +285,7 @@ class JournalFile:
         if oldest is not None and position + 1 < oldest and oldest <= upto:
             # Let go meanwhile.
             raise ResetError(EVICTED)
-        entries = [_entry(event) for event in events]
+        entries = [entry_of(event) for event in events]
         newest = entries[-1].event.seq if entries else position
         return Past(
             entries, newest if len(entries) >= max_events else max(newest, upto)
@@ -427,7 +417,7 @@ class JournalFile:
             size += entry.size
             taken.append(entry)
         self._writing += taken
-        texts = [text for entry in taken if (text := _text(entry)) is not None]
+        texts = [text for entry in taken if (text := text_of(entry)) is not None]
         return Page(
             taken[0].event.seq,
             taken[-1].event.seq,
@@ -483,51 +473,3 @@ class JournalFile:
         for _, done in waiters:
             if not done.done():
                 done.set_exception(error)
-
-
-def _text(entry: Entry) -> bytes | None:
-    """An event in a page; None when it has no JSON form."""
-    if entry.data is None:
-        return None
-    event = entry.event
-    stored = StoredEvent(
-        event.seq,
-        event.epoch,
-        event.type,
-        msgspec.Raw(entry.data),
-        event.source,
-        event.correlation_id,
-        event.tags,
-        int(event.priority),
-        event.task_id,
-        event.peer_id,
-        event.required_role,
-        event.id,
-        event.time,
-    )
-    try:
-        return msgspec.json.encode(stored)
-    except (TypeError, ValueError):
-        # Users' texts may hold what UTF-8 cannot.
-        return None
-
-
-def _entry(stored: StoredEvent) -> Entry:
-    data = bytes(stored.data)
-    event = Event(
-        stored.type,
-        {},
-        stored.source,
-        stored.correlation_id,
-        Tags(stored.tags),
-        Priority(stored.priority),
-        stored.task_id,
-        stored.peer_id,
-        stored.required_role,
-        stored.id,
-        stored.time,
-        stored.epoch,
-        stored.seq,
-    )
-    force_setattr(event, "data", orjson.Fragment(data))
-    return Entry(event, data, 0.0, len(data) + OVERHEAD)

@@ -14,9 +14,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
 
 from praxis_fast.errors import StoreError
+from praxis_fast.events.stored_event import StoredEvent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,24 +44,6 @@ NOBODY = ""
 
 # Pages let go in one write: at most as many as a write adds, and then some.
 _MAX_CUT = 1000
-
-
-class StoredEvent(Struct, array_like=True, frozen=True):
-    """An event as a page holds it; `data` is the JSON that was encoded for clients."""
-
-    seq: int
-    epoch: str
-    type: str
-    data: Raw
-    source: str | None
-    correlation_id: str | None
-    tags: dict[str, str]
-    priority: int
-    task_id: str | None
-    peer_id: str | None
-    required_role: str | None
-    id: str
-    time: str
 
 
 _decoder = msgspec.json.Decoder(list[StoredEvent])
