@@ -35,6 +35,8 @@ def text_of(number: int) -> str:
 
 async def recall(file: JournalFile, position: int) -> None:
     journal = file.journal
+    # Lives that ended before they wrote anything leave nothing at the beginning.
+    position = max(position, file.first - 1)
     while position < journal.last:
         past = await journal.fetch(position, 100)
         for entry in past.entries:

@@ -76,7 +76,10 @@ class Lives:
         assert self._process.stdout is not None
         async with asyncio.timeout(60):
             line = await self._process.stdout.readline()
-        return line.decode().split()
+        words = line.decode().split()
+        if words[0] == "dead":
+            self._pid = 0
+        return words
 
     async def kill(self) -> list[list[str]]:
         """End it; what it had said until then besides."""
@@ -84,7 +87,6 @@ class Lives:
         said: list[list[str]] = []
         while (line := await self.line())[0] != "dead":
             said.append(line)
-        self._pid = 0
         assert int(line[1]) == signal.SIGKILL
         return said
 
