@@ -8,7 +8,10 @@ ARGS ?=
 # How much of the fuzzing of the core is done again under sanitizers.
 CORE_TARGETS := splitter yamux yamux-alone yamux-script matcher fanout
 SANITIZED ?= 20000
-SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 \
+# The tests above the core that drive its fan-out and its writes.
+SANITIZED_TESTS := tests/core $(addprefix tests/api/test_,broadcast.py direct.py event_socket.py)
+# With malloc for every object, or the sanitizer would not see one that is used too long.
+SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	../../$(BIN)/python
 
@@ -64,12 +67,12 @@ bench-smoke: build ## every bench once on tiny input; instructions against the r
 	@$(BIN)/python -m bench.instructions
 
 # A copy of the tree, so that the sanitized extensions never stand in for the fast ones.
-sanitize: build ## the core's tests under address and undefined-behaviour sanitizers
+sanitize: build ## the core's tests and fuzzing under address and undefined-behaviour sanitizers
 	@rm -rf .cache/sanitize && mkdir -p .cache/sanitize
 	@cp -r setup.py pyproject.toml README.md LICENSE src tests .cache/sanitize
 	@find .cache/sanitize -name '*.so' -delete
 	@cd .cache/sanitize && PRAXIS_FAST_BUILD=sanitize ../../$(BIN)/python setup.py -q build_ext --inplace
-	@$(SANITIZED_PYTHON) -m pytest -q -p no:cacheprovider tests/core $(ARGS)
+	@$(SANITIZED_PYTHON) -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS) $(ARGS)
 	@$(SANITIZED_PYTHON) -m tests.fuzz $(CORE_TARGETS) --executions $(SANITIZED)
 
 fuzz: build ## every parser on random inputs, the twins compared (ARGS="--executions 10000")
