@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar
 
@@ -56,12 +57,17 @@ class Fanout(Target):
     def __init__(self) -> None:
         super().__init__()
         self.backends = backends()
-        # Open for as long as the process lives. What the socket holds is all taken out
-        # again before the other twin's turn.
+
+    @cached_property
+    def socket(self) -> tuple[int, int]:
+        """Both ends of a socket, made by the process that uses it and never closed.
+
+        All it holds is taken out again before the other twin's turn.
+        """
         near, far = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        self.socket = near.detach(), far.detach()
+        return near.detach(), far.detach()
 
     def draw(self, rng: Random) -> bytes:
         steps = LONG_STEPS if rng.random() < LONG else 4 + below(rng, STEPS)

@@ -548,14 +548,17 @@ cdef class Subscriber:
         return self.cursor < self.log.end
 
     cdef int keep_gap(self, int64_t from_seq, int64_t to_seq, int64_t dropped) except -1:
-        cdef tuple last
+        # Made first: the collector may run here, and somebody take the gaps.
+        cdef list fresh = []
+        cdef tuple gap = (from_seq, to_seq, dropped), last
         if self.gaps is None:
-            self.gaps = []
-        if len(self.gaps) < MAX_GAPS:
-            self.gaps.append((from_seq, to_seq, dropped))
-        else:
-            last = <tuple> self.gaps[MAX_GAPS - 1]
-            self.gaps[MAX_GAPS - 1] = (last[0], to_seq, last[2] + dropped)
+            self.gaps = fresh
+        if len(self.gaps) >= MAX_GAPS:
+            last = <tuple> self.gaps.pop()
+            gap = (last[0], to_seq, last[2] + dropped)
+        if self.gaps is None:
+            self.gaps = fresh
+        self.gaps.append(gap)
         return 0
 
     cdef Loss end_floating(self) noexcept:
@@ -864,11 +867,14 @@ cdef class Fanout:
         """Bytes of all frames somebody still waits for."""
         cdef Log log
         self.settle()
-        for log in list(self.serving):
+        logs = self.serving
+        for log in list(logs):
             log.trim_passed()
-        for log in list(self.dirty):
+        logs = self.dirty
+        for log in list(logs):
             log.trim_passed()
-        for log in list(self.stale):
+        logs = self.stale
+        for log in list(logs):
             log.trim_passed()
         return self.counter.size
 
@@ -1141,7 +1147,9 @@ cdef class Fanout:
 
     cdef int append_detached(self, Log log, Frame frame) except -1:
         cdef Subscriber sub
-        for sub in list(log.detached):
+        # Held, because making the list may run the collector, and that drop it.
+        detached = log.detached
+        for sub in list(detached):
             if sub.queue is None or sub.log is not log:
                 continue
             sub.queue.append(frame)
