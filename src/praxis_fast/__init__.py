@@ -21,7 +21,7 @@ _HOMES = {
     "Stream": "praxis_fast.p2p",
     "EventStream": "praxis_fast.client.stream",
     "AgentRegistry": "praxis_fast.client.registry",
-    "verify_webhook": "praxis_fast.events.signing",
+    "verify_webhook": "praxis_fast.events.webhooks.signing",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from praxis_fast.events.bus import EventBus as EventBus
     from praxis_fast.events.event import Event as Event
     from praxis_fast.events.event import EventFilter as EventFilter
-    from praxis_fast.events.signing import verify_webhook as verify_webhook
+    from praxis_fast.events.webhooks.signing import verify_webhook as verify_webhook
     from praxis_fast.p2p import Host as Host
     from praxis_fast.p2p import PeerID as PeerID
     from praxis_fast.p2p import PrivateKey as PrivateKey

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from praxis_fast.api.access import Access, Refusal, Visit
-from praxis_fast.api.hosts import is_loopback, split_host
-from praxis_fast.api.rights import RIGHTS
-from praxis_fast.events.principal import Principal
+from praxis_fast.api.access.access import Access, Refusal, Visit
+from praxis_fast.api.access.hosts import is_loopback, split_host
+from praxis_fast.api.access.rights import RIGHTS
+from praxis_fast.events.access.principal import Principal
 
 
 def headers(**values: str) -> list[tuple[bytes, bytes]]:

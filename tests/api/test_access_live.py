@@ -13,10 +13,10 @@ import pytest
 import websockets
 
 from praxis_fast.agent.access import AccessConfig, JWTConfig
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.rights import ROUTES, needed
 from praxis_fast.api.app import make_app, visit_of
-from praxis_fast.api.rights import ROUTES, needed
-from praxis_fast.events.rule import Rule
+from praxis_fast.events.access.rule import Rule
 from tests.api.test_credentials import entry, write
 from tests.api.test_gateway import eventually, ws_url
 from tests.api.tokens import (
@@ -119,7 +119,7 @@ def test_every_route_of_the_application_is_in_the_table(agent: FakeAgent) -> Non
     tabled = {prefix for prefix, _, _ in ROUTES}
     for route in door._app.routes:
         head = "/" + route.path.split("/")[1]
-        assert head in tabled, f"{route.path} needs a right in api/rights.py"
+        assert head in tabled, f"{route.path} needs a right in api/access/rights.py"
     told = {route.split()[1] for routes in MATRIX.values() for route in routes}
     for route in door._app.routes:
         path = route.path.replace("{id}", "x")

@@ -25,13 +25,13 @@ from hypothesis.stateful import (
 
 from praxis_fast.agent.access import AccessConfig, AccessFile
 from praxis_fast.api import replay
-from praxis_fast.api.access import Access, Visit
+from praxis_fast.api.access.access import Access, Visit
+from praxis_fast.api.access.principals import PRINCIPAL
 from praxis_fast.api.gateway import EventGateway
-from praxis_fast.api.principals import PRINCIPAL
 from praxis_fast.api.sse import EXTENSION
+from praxis_fast.events.access.principal import Principal
+from praxis_fast.events.access.rule import Rule
 from praxis_fast.events.bus import EventBus
-from praxis_fast.events.principal import Principal
-from praxis_fast.events.rule import Rule
 from praxis_fast.limits import EventLimits, JournalLimits, Limits
 from tests.api.tokens import credential
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from praxis_fast.agent.access import AccessConfig, JWTConfig
-from praxis_fast.api.access import Access, Refusal, Visit
-from praxis_fast.api.failed_logins import FailedLogins, network_key
+from praxis_fast.api.access.access import Access, Refusal, Visit
+from praxis_fast.api.access.failed_logins import FailedLogins, network_key
 from praxis_fast.errors import ConfigError
+from praxis_fast.events.access.principal import Principal
+from praxis_fast.events.access.rule import Rule
 from praxis_fast.events.event import EventFilter
-from praxis_fast.events.principal import Principal
-from praxis_fast.events.rule import Rule
 from praxis_fast.limits import HTTPLimits
 from tests.api.tokens import AUDIENCE, ISSUER, NOW, SigningKey, credential, key_set
 

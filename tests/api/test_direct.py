@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
 from praxis_fast.api.broadcast import NO_FD, STRIDE, Broadcast, Channel
 from praxis_fast.api.event_socket import EventSocket, descriptor
 from praxis_fast.api.gateway import EventGateway

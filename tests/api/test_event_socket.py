@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
 from praxis_fast.api.broadcast import STRIDE
 from praxis_fast.api.event_socket import CLOSE_TIMEOUT, MESSAGES_PER_TURN, EventSocket
 from praxis_fast.api.gateway import EventGateway

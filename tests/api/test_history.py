@@ -12,10 +12,10 @@ import pytest
 
 from praxis_fast.client import EventStream, StreamedEvent
 from praxis_fast.errors import StoreError
-from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
-from praxis_fast.events.journal import Past
-from praxis_fast.events.journal_file import RESERVE, JournalFile
+from praxis_fast.events.journal import file as journal_file
+from praxis_fast.events.journal.file import RESERVE, JournalFile
+from praxis_fast.events.journal.ring import Past
 from praxis_fast.limits import EventLimits, JournalFileLimits, JournalLimits, Limits
 from tests.api.test_resume import seqs
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from praxis_fast.agent.access import JWTConfig
-from praxis_fast.api.jwks import MIN_PAUSE, KeySet, parse_keys, read_source
-from praxis_fast.api.web_tokens import BadTokenError, UnknownKeyError, WebTokens
+from praxis_fast.api.access.jwks import MIN_PAUSE, KeySet, parse_keys, read_source
+from praxis_fast.api.access.web_tokens import BadTokenError, UnknownKeyError, WebTokens
 from praxis_fast.errors import ConfigError, MessageError
-from praxis_fast.events.roles import Roles
+from praxis_fast.events.access.roles import Roles
 from tests.api.tokens import AUDIENCE, ISSUER, NOW, SigningKey, key_set
 
 KEY = SigningKey("one")

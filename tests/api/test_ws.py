@@ -13,7 +13,7 @@ import websockets
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
 from praxis_fast.api.gateway import EventGateway
 from praxis_fast.api.server import QuietServer
 from praxis_fast.api.ws import Protocol

@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
 from praxis_fast.api.conversation import Conversation
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame

@@ -15,7 +15,7 @@ import orjson
 
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event
-from praxis_fast.events.journal_file import JournalFile
+from praxis_fast.events.journal.file import JournalFile
 from praxis_fast.limits import JournalLimits, Limits, StoreLimits
 
 # Nearly all is read from disk.

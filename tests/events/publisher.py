@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 
-from praxis_fast.events.address_gate import AddressGate
 from praxis_fast.events.event import Event
-from praxis_fast.events.outbox import Outbox
-from praxis_fast.events.webhooks import WebhookClient
+from praxis_fast.events.webhooks.address_gate import AddressGate
+from praxis_fast.events.webhooks.outbox import Outbox
+from praxis_fast.events.webhooks.sender import WebhookClient
 from praxis_fast.limits import Limits, WebhookLimits
 from tests.events.receivers import SECRET
 

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from praxis_fast.errors import WebhookRefusedError
 from praxis_fast.events.event import Event
-from praxis_fast.events.outbox import Outbox
-from praxis_fast.events.signing import verify_webhook
-from praxis_fast.events.webhooks import Answer
+from praxis_fast.events.webhooks.outbox import Outbox
+from praxis_fast.events.webhooks.sender import Answer
+from praxis_fast.events.webhooks.signing import verify_webhook
 from praxis_fast.limits import Limits, StoreLimits
 
 SECRET = "a secret between the two of us"

@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
-from praxis_fast.events.journal_file import JournalFile
+from praxis_fast.events.journal import file as journal_file
+from praxis_fast.events.journal.file import JournalFile
 from praxis_fast.limits import JournalFileLimits, JournalLimits, Limits, StoreLimits
 from tests.events.historian import publish
 

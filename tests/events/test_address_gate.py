@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from praxis_fast.errors import WebhookRefusedError
-from praxis_fast.events.address_gate import AddressGate, Target
+from praxis_fast.events.webhooks.address_gate import AddressGate, Target
 
 INSIDE = [
     "127.0.0.1",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event, EventFilter
-from praxis_fast.events.journal import OVERHEAD, Journal, ResetError
+from praxis_fast.events.journal.ring import OVERHEAD, Journal, ResetError
 from praxis_fast.limits import JournalLimits
 
 

@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from praxis_fast.errors import StoreError, UsageError
-from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
-from praxis_fast.events.journal import Entry, ResetError
-from praxis_fast.events.journal_file import PAGE_EVENTS, RESERVE, JournalFile
+from praxis_fast.events.journal import file as journal_file
+from praxis_fast.events.journal.file import PAGE_EVENTS, RESERVE, JournalFile
+from praxis_fast.events.journal.ring import Entry, ResetError
 from praxis_fast.events.priority import Priority
 from praxis_fast.limits import (
     JournalFileLimits,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from praxis_fast.events import journal_file
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event
-from praxis_fast.events.journal import Journal, ResetError
-from praxis_fast.events.journal_file import JournalFile
+from praxis_fast.events.journal import file as journal_file
+from praxis_fast.events.journal.file import JournalFile
+from praxis_fast.events.journal.ring import Journal, ResetError
 from tests.events.test_journal_file import Life, publish
 
 SEEDS = range(int(os.environ.get("LIVES", "6")))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from praxis_fast.events import journal_store as store
-from praxis_fast.events.journal_store import Taken
-from praxis_fast.events.stored_event import StoredEvent
+from praxis_fast.events.journal import store
+from praxis_fast.events.journal.store import Taken
+from praxis_fast.events.journal.stored_event import StoredEvent
 from tests.events.recorded_journal import KEPT
 from tests.store.power import cuts, record
 

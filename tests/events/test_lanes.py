@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from praxis_fast.events.lanes import Lanes, Slot
+from praxis_fast.events.webhooks.lanes import Lanes, Slot
 
 
 def numbers(slots: list[Slot]) -> list[int]:

@@ -14,11 +14,11 @@ from praxis_fast.errors import (
     UsageError,
     WebhookRefusedError,
 )
+from praxis_fast.events.access.principal import Principal
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event
-from praxis_fast.events.outbox import Outbox
-from praxis_fast.events.principal import Principal
-from praxis_fast.events.webhooks import Answer
+from praxis_fast.events.webhooks.outbox import Outbox
+from praxis_fast.events.webhooks.sender import Answer
 from praxis_fast.limits import EventLimits, StoreLimits, WebhookLimits
 from tests.events.receivers import SECRET, URL, Rig, event, eventually, settled
 

@@ -9,12 +9,12 @@ import pytest
 
 from praxis_fast.core import Matcher
 from praxis_fast.errors import UsageError
+from praxis_fast.events.access.policy import EventPolicy, VisibleFilter
+from praxis_fast.events.access.principal import Attributes, Principal
+from praxis_fast.events.access.roles import Roles
+from praxis_fast.events.access.rule import Rule, Segments
+from praxis_fast.events.access.view_matcher import ViewMatcher
 from praxis_fast.events.event import Event, EventFilter
-from praxis_fast.events.policy import EventPolicy, VisibleFilter
-from praxis_fast.events.principal import Attributes, Principal
-from praxis_fast.events.roles import Roles
-from praxis_fast.events.rule import Rule, Segments
-from praxis_fast.events.view_matcher import ViewMatcher
 
 ROLES = Roles({"operator": ["user"], "auditor": []})
 

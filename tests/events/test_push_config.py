@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from praxis_fast.errors import UsageError
-from praxis_fast.events.push_config import TOKEN_HEADER, push_id, push_webhook
+from praxis_fast.events.webhooks.push_config import TOKEN_HEADER, push_id, push_webhook
 from tests.events.receivers import SECRET, URL, Rig, event, eventually
 
 CONFIG = {

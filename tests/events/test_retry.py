@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from praxis_fast.events.retry import RetrySchedule, parse_retry_after
+from praxis_fast.events.webhooks.retry import RetrySchedule, parse_retry_after
 from praxis_fast.limits import WebhookLimits
 
 

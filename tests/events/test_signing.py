@@ -8,7 +8,7 @@ import pytest
 
 import praxis_fast
 from praxis_fast.errors import UsageError, WebhookSignatureError
-from praxis_fast.events.signing import (
+from praxis_fast.events.webhooks.signing import (
     VerifiedWebhook,
     new_secret,
     secret_key,

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from praxis_fast.errors import UsageError, WebhookRefusedError
-from praxis_fast.events.address_gate import AddressGate
-from praxis_fast.events.signing import sign_webhook, verify_webhook
-from praxis_fast.events.webhooks import USER_AGENT, Answer, WebhookClient
+from praxis_fast.events.webhooks.address_gate import AddressGate
+from praxis_fast.events.webhooks.sender import USER_AGENT, Answer, WebhookClient
+from praxis_fast.events.webhooks.signing import sign_webhook, verify_webhook
 from praxis_fast.limits import WebhookLimits
 
 SECRET = "a secret between the two of us"
@@ -221,7 +221,7 @@ async def test_hk_4_endless_answer_is_cut_at_64_kib(site: Site, make: Any) -> No
 async def test_hk_4_answer_that_drips_costs_its_connection_only(
     site: Site, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("praxis_fast.events.webhooks._READ_TIMEOUT", 0.01)
+    monkeypatch.setattr("praxis_fast.events.webhooks.sender._READ_TIMEOUT", 0.01)
 
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

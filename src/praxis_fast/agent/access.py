@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from praxis_fast.events.policy import CLEARANCES, LEVELS
-from praxis_fast.events.principal import Attributes
-from praxis_fast.events.rule import Rule  # noqa: TC001
+from praxis_fast.events.access.policy import CLEARANCES, LEVELS
+from praxis_fast.events.access.principal import Attributes
+from praxis_fast.events.access.rule import Rule  # noqa: TC001
 
 RoleName = Annotated[str, Meta(min_length=1, max_length=64)]
 RoleNames = tuple[RoleName, ...]

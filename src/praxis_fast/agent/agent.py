@@ -36,7 +36,7 @@ from praxis_fast.wire.peer_id import PeerID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from praxis_fast.api.access import Access
+    from praxis_fast.api.access.access import Access
     from praxis_fast.api.server import HTTPServer
     from praxis_fast.wire.card import Card
     from praxis_fast.wire.multiaddr import Multiaddr
@@ -233,7 +233,7 @@ class Agent:
         if not http.enabled:
             return None
         # Imported here, as the server below: an agent without HTTP need not load it.
-        from praxis_fast.api.access import Access
+        from praxis_fast.api.access.access import Access
 
         return Access(
             host=http.host,

@@ -19,12 +19,12 @@ from praxis_fast.agent.access import AccessConfig
 from praxis_fast.agent.later import LATER_SECTIONS, ignored_keys
 from praxis_fast.agent.settings import Entry, Layer
 from praxis_fast.errors import AddressError, ConfigError, UsageError
-from praxis_fast.events.address_gate import DEFAULT_PORTS
+from praxis_fast.events.access.policy import EventPolicy
+from praxis_fast.events.access.roles import Roles
 from praxis_fast.events.patterns import DEFAULT_PATTERNS
-from praxis_fast.events.policy import EventPolicy
 from praxis_fast.events.redact import DEFAULT_NAMES, Redactor
-from praxis_fast.events.roles import Roles
 from praxis_fast.events.stages import TIMED_EVERY
+from praxis_fast.events.webhooks.address_gate import DEFAULT_PORTS
 from praxis_fast.limits import Limits
 from praxis_fast.wire.multiaddr import Multiaddr
 from praxis_fast.wire.peer_id import PeerID

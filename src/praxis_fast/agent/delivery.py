@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from praxis_fast.agent.faults import Faults
     from praxis_fast.events.audit import AuditLog
     from praxis_fast.events.bus import EventBus
-    from praxis_fast.events.endpoints import Judge
-    from praxis_fast.events.journal_file import JournalFile
-    from praxis_fast.events.outbox import Outbox
+    from praxis_fast.events.journal.file import JournalFile
+    from praxis_fast.events.webhooks.endpoints import Judge
+    from praxis_fast.events.webhooks.outbox import Outbox
 
 _DAY = 86400.0
 
@@ -74,7 +74,7 @@ class Delivery:
 
     async def _start_journal(self, parts: AsyncExitStack) -> None:
         # Imported here, as below: an agent without it needs no SQLite.
-        from praxis_fast.events.journal_file import JournalFile
+        from praxis_fast.events.journal.file import JournalFile
 
         journal = JournalFile(
             self._config.events.journal.path or self._path("journal"),
@@ -107,9 +107,9 @@ class Delivery:
         self.audit = audit
 
     async def _start_outbox(self, parts: AsyncExitStack, judge: Judge | None) -> None:
-        from praxis_fast.events.address_gate import AddressGate
-        from praxis_fast.events.outbox import Outbox
-        from praxis_fast.events.webhooks import WebhookClient
+        from praxis_fast.events.webhooks.address_gate import AddressGate
+        from praxis_fast.events.webhooks.outbox import Outbox
+        from praxis_fast.events.webhooks.sender import WebhookClient
 
         config, limits = self._config.webhooks, self._config.limits
         gate = AddressGate(ports=config.ports, allow_loopback=config.allow_loopback)

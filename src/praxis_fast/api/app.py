@@ -9,18 +9,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from praxis_fast.api.access import Access, Refusal, Visit
-from praxis_fast.api.access_routes import access_routes
+from praxis_fast.api.access.access import Access, Refusal, Visit
+from praxis_fast.api.access.principals import PRINCIPAL, told_principal
+from praxis_fast.api.access.rights import EVENTS
+from praxis_fast.api.access.routes import access_routes
 from praxis_fast.api.delivery import delivery_routes
 from praxis_fast.api.http import AgentRoutes
 from praxis_fast.api.metrics import MetricsRoutes
-from praxis_fast.api.principals import PRINCIPAL, told_principal
 from praxis_fast.api.responses import (
     HTTPError,
     error_response,
     praxis_error_response,
 )
-from praxis_fast.api.rights import EVENTS
 from praxis_fast.api.sse import PATHS
 from praxis_fast.errors import PraxisError
 from praxis_fast.limits import Limits

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from praxis_fast.api.counters import Counters
 from praxis_fast.api.shapes import event_frame, gap_frame, websocket_pack
 from praxis_fast.core import Fanout, send_turn
+from praxis_fast.events.access.view_matcher import ViewMatcher
 from praxis_fast.events.stages import Stages
-from praxis_fast.events.view_matcher import ViewMatcher
 
 if TYPE_CHECKING:
     import asyncio

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from praxis_fast.api.served import ServedAgent
     from praxis_fast.events.audit import AuditFigures, AuditLog
     from praxis_fast.events.histogram import Histogram
-    from praxis_fast.events.outbox import Outbox, OutboxFigures
     from praxis_fast.events.stages import Stages
+    from praxis_fast.events.webhooks.outbox import Outbox, OutboxFigures
 
 CLASS = "subscribers"
 

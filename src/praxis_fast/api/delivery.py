@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from praxis_fast.api.access.principals import principal_of
+from praxis_fast.api.access.rights import ADMINISTER
 from praxis_fast.api.body import read_object
 from praxis_fast.api.encode import encode
-from praxis_fast.api.principals import principal_of
 from praxis_fast.api.responses import HTTPError, JSONResponse
-from praxis_fast.api.rights import ADMINISTER
 from praxis_fast.events.filter import EventFilter
-from praxis_fast.events.webhook_body import told_event
+from praxis_fast.events.webhooks.body import told_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from praxis_fast.api.access import Access
+    from praxis_fast.api.access.access import Access
     from praxis_fast.events.audit import AuditLog
-    from praxis_fast.events.outbox import Outbox
+    from praxis_fast.events.webhooks.outbox import Outbox
     from praxis_fast.limits import Limits
 
 MAX_LISTED = 1000

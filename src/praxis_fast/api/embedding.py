@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from starlette.routing import Route
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.rights import EVENTS
 from praxis_fast.api.app import STREAM_PATHS, Door, upgrade_required
 from praxis_fast.api.gateway import EventGateway
-from praxis_fast.api.rights import EVENTS
 from praxis_fast.api.sse import PATHS
 from praxis_fast.api.ws import STATE_KEY
 from praxis_fast.errors import UsageError

@@ -20,13 +20,13 @@ from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
 
 if TYPE_CHECKING:
+    from praxis_fast.api.access.revision import Verdict
     from praxis_fast.api.broadcast import Channel
     from praxis_fast.api.conversation import Action, Conversation
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.api.inbound import Inbound
-    from praxis_fast.api.revision import Verdict
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.mailbox import Policy
-    from praxis_fast.events.principal import Principal
 
 # By default the kernel takes megabytes before it says that nobody reads; with this it
 # says so after 128 KiB, and our own bounds mean something.

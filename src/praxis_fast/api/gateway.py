@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from praxis_fast.api.access.denials import Denials
+from praxis_fast.api.access.revision import REVOKED, Revision, Verdict
 from praxis_fast.api.broadcast import STRIDE, Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
 from praxis_fast.api.deadline import FREEZE
 from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
-from praxis_fast.api.denials import Denials
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
 from praxis_fast.api.legacy_shapes import SHAPES, shape_of
 from praxis_fast.api.rejoin import Rejoining
-from praxis_fast.api.revision import REVOKED, Revision, Verdict
 from praxis_fast.api.shapes import enriched_shape, plain_shape
 from praxis_fast.api.shared_sets import SharedSets
 from praxis_fast.api.snapshot import snapshot_events
@@ -32,12 +32,12 @@ from praxis_fast.api.sse import (
 from praxis_fast.api.task_conversation import TaskConversation
 from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
+from praxis_fast.events.access.roles import ADMIN
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.filter import any_glob, is_glob
-from praxis_fast.events.journal import Journal
+from praxis_fast.events.journal.ring import Journal
 from praxis_fast.events.payloads import error_payload
 from praxis_fast.events.priority import Priority
-from praxis_fast.events.roles import ADMIN
 from praxis_fast.events.stages import Stages
 from praxis_fast.events.tally import Tally
 from praxis_fast.events.types import CATALOGUE, DEFAULT_TYPES
@@ -46,15 +46,15 @@ from praxis_fast.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Set
 
-    from praxis_fast.api.access import Access, Refusal, Visit
+    from praxis_fast.api.access.access import Access, Refusal, Visit
     from praxis_fast.api.counters import Counters
     from praxis_fast.api.shapes import Pack
     from praxis_fast.api.sse import SSEClient
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.bus import EventBus
     from praxis_fast.events.event import EventFilter
-    from praxis_fast.events.journal_file import JournalFile
+    from praxis_fast.events.journal.file import JournalFile
     from praxis_fast.events.mailbox import Policy
-    from praxis_fast.events.principal import Principal
 
     Welcome = Callable[[], dict[str, Any]]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.principals import principal_of
 from praxis_fast.api.body import object_field, read_object, text_field
-from praxis_fast.api.principals import principal_of
 from praxis_fast.api.responses import HTTPError, JSONResponse
 from praxis_fast.events.event import Event, EventFilter, utc_text
 from praxis_fast.events.schema import event_schema

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.api.served import ServedAgent
     from praxis_fast.events.audit import AuditLog
-    from praxis_fast.events.outbox import Outbox
+    from praxis_fast.events.webhooks.outbox import Outbox
 
 
 class MetricsRoutes:

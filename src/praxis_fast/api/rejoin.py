@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from praxis_fast.api.counters import Counters
     from praxis_fast.api.event_socket import EventSocket
     from praxis_fast.events.event import EventFilter
-    from praxis_fast.events.journal import Journal
+    from praxis_fast.events.journal.ring import Journal
 
 
 def count_rejoin(counters: Counters, replay: Replay) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from praxis_fast.api.encode import encode
 from praxis_fast.api.shapes import event_frame, gap_frame
-from praxis_fast.events.journal import ResetError
+from praxis_fast.events.journal.ring import ResetError
 
 if TYPE_CHECKING:
     from praxis_fast.api.broadcast import Channel
     from praxis_fast.events.event import Event, EventFilter
-    from praxis_fast.events.journal import Entry, Journal
+    from praxis_fast.events.journal.ring import Entry, Journal
 
 # Events looked at in one step, and bytes made of them: a step takes well under a
 # millisecond, and that many bytes are all a slow client costs.

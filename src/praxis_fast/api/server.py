@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from praxis_fast.api.access import Access
+from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.hosts import is_loopback
 from praxis_fast.api.app import make_app
 from praxis_fast.api.gateway import EventGateway
-from praxis_fast.api.hosts import is_loopback
 from praxis_fast.api.http_protocol import make_http_protocol
 from praxis_fast.api.ws import Protocol
 from praxis_fast.errors import ConfigError, NetworkError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from praxis_fast.api.served import ServedAgent
-    from praxis_fast.events.journal_file import JournalFile
+    from praxis_fast.events.journal.file import JournalFile
 
 # Connections besides the event streams: requests, and clients on their way in or out.
 SPARE_CONNECTIONS = 256

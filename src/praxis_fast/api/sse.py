@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 from uuid import uuid4
 
+from praxis_fast.api.access.hosts import header_values
+from praxis_fast.api.access.principals import told_principal
+from praxis_fast.api.access.revision import REVOKED
 from praxis_fast.api.broadcast import NO_FD, STRIDE
 from praxis_fast.api.deadline import Deadline
 from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
-from praxis_fast.api.hosts import header_values
 from praxis_fast.api.legacy_shapes import shape_of
-from praxis_fast.api.principals import told_principal
 from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
-from praxis_fast.api.revision import REVOKED
 from praxis_fast.api.wanted import wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import utc_now
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from praxis_fast.api.access.revision import Verdict
     from praxis_fast.api.broadcast import Channel
     from praxis_fast.api.gateway import EventGateway
-    from praxis_fast.api.revision import Verdict
     from praxis_fast.api.shapes import Pack
     from praxis_fast.api.wanted import Wanted
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.event import EventFilter
     from praxis_fast.events.mailbox import Policy
-    from praxis_fast.events.principal import Principal
 
 logger = logging.getLogger(__name__)
 

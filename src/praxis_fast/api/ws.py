@@ -18,7 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import (
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from praxis_fast.api.access import Refusal, Visit
+from praxis_fast.api.access.access import Refusal, Visit
 from praxis_fast.api.encode import encode
 from praxis_fast.api.inbound import QUIET_LOGGER
 from praxis_fast.events.mailbox import POLICIES
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from praxis_fast.api.gateway import EventGateway
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.mailbox import Policy
-    from praxis_fast.events.principal import Principal
 
 # Where an application's lifespan may put its gateway.
 STATE_KEY = "praxis_fast.gateway"

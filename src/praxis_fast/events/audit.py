@@ -16,7 +16,7 @@ import orjson
 from praxis_fast.errors import MessageError, ResourceLimitError, StoreError
 from praxis_fast.events import audit_store as store
 from praxis_fast.events.event import EventFilter
-from praxis_fast.events.webhook_body import webhook_body
+from praxis_fast.events.webhooks.body import webhook_body
 from praxis_fast.store.database import Database
 
 if TYPE_CHECKING:

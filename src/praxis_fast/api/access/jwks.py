@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from praxis_fast.api.hosts import is_loopback
+from praxis_fast.api.access.hosts import is_loopback
 from praxis_fast.errors import ConfigError, MessageError
 from praxis_fast.wire.json_text import decode_json
 

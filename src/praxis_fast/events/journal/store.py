@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from praxis_fast.errors import StoreError
-from praxis_fast.events.stored_event import StoredEvent
+from praxis_fast.events.journal.stored_event import StoredEvent
 
 if TYPE_CHECKING:
     import sqlite3

@@ -25,14 +25,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import UsageError
-from praxis_fast.events.filter import (
-    EventFilter,
-    any_glob,
-    any_source,
-    tag_holds,
-)
-from praxis_fast.events.roles import ADMIN, GUEST, USER, Roles, filter_role
-from praxis_fast.events.rule import (
+from praxis_fast.events.access.roles import ADMIN, GUEST, USER, Roles, filter_role
+from praxis_fast.events.access.rule import (
     DOMAIN,
     SENSITIVITY,
     Rule,
@@ -42,12 +36,18 @@ from praxis_fast.events.rule import (
     network_of,
     tag_rule,
 )
+from praxis_fast.events.filter import (
+    EventFilter,
+    any_glob,
+    any_source,
+    tag_holds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from praxis_fast.events.access.principal import Attributes, Principal
     from praxis_fast.events.event import Event
-    from praxis_fast.events.principal import Attributes, Principal
 
 # From harmless to most sensitive; a value that is not here is above them all.
 LEVELS = ("public", "internal", "confidential", "secret")

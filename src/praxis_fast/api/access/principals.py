@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praxis_fast.events.principal import Principal
+from praxis_fast.events.access.principal import Principal
 
 if TYPE_CHECKING:
     from starlette.types import Scope

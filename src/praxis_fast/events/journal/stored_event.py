@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from praxis_fast.events.event import Event, Priority, Tags
-from praxis_fast.events.journal import OVERHEAD, Entry
+from praxis_fast.events.journal.ring import OVERHEAD, Entry
 
 
 class StoredEvent(Struct, array_like=True, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from praxis_fast.events.outbox_store import Message
+    from praxis_fast.events.webhooks.store import Message
 
 
 class Fresh:

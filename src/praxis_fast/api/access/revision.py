@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from praxis_fast.api.rights import EVENTS
+from praxis_fast.api.access.rights import EVENTS
 from praxis_fast.events.filter import EventFilter
 
 if TYPE_CHECKING:
-    from praxis_fast.api.access import Access
-    from praxis_fast.events.policy import EventPolicy
-    from praxis_fast.events.principal import Principal
+    from praxis_fast.api.access.access import Access
+    from praxis_fast.events.access.policy import EventPolicy
+    from praxis_fast.events.access.principal import Principal
 
 REVOKED = "credentials revoked"
 CHANGED = "access changed"

@@ -12,13 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import ResourceLimitError, StoreError
-from praxis_fast.events import outbox_store as store
+from praxis_fast.events.webhooks import store
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from praxis_fast.events.outbox_store import Added, NewMessage, Result
+    from praxis_fast.events.webhooks.store import Added, NewMessage, Result
     from praxis_fast.store.database import Database
 
     Appended = asyncio.Future[list[Added]]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from praxis_fast.api.hosts import header_values
-from praxis_fast.api.rights import route_of
-from praxis_fast.events.roles import ADMIN
+from praxis_fast.api.access.hosts import header_values
+from praxis_fast.api.access.rights import route_of
+from praxis_fast.events.access.roles import ADMIN
 from praxis_fast.p2p.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from praxis_fast.api.access import Refusal, Visit
+    from praxis_fast.api.access.access import Refusal, Visit
     from praxis_fast.events.bus import EventBus
 
 # A flood of bad logins must not push everything else out of journal and audit log.

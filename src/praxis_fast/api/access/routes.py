@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from praxis_fast.api.principals import principal_of
+from praxis_fast.api.access.principals import principal_of
 from praxis_fast.api.responses import JSONResponse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from praxis_fast.api.access import Access
+    from praxis_fast.api.access.access import Access
 
 
 def access_routes(access: Access) -> list[Route]:

@@ -25,7 +25,7 @@ How a subscriber gets from the past to the present without losing or repeating a
 The second half of 3 needs the journal to be a sink before the one that serves the
 receivers, and none between them that hands a subscriber over.
 
-A journal may have a past: events older than the ring, on disk (`journal_file`). `read`
+A journal may have a past: events older than the ring, on disk (`file`). `read`
 serves the ring alone; what is older comes from `fetch`, and a subscriber goes over from
 one to the other at any number, for both count the same events.
 

@@ -10,7 +10,7 @@ from praxis_fast.events.stages import Stages
 
 if TYPE_CHECKING:
     from praxis_fast.events.stages import Stopwatch
-    from praxis_fast.events.webhooks import Answer
+    from praxis_fast.events.webhooks.sender import Answer
 
 # Told by number; receivers may answer with any other, and metrics must not grow.
 _TOLD = frozenset({401, 403, 404, 408, 410, 413, 425, 429, 500, 502, 503, 504})

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from praxis_fast import __version__
 from praxis_fast.errors import UsageError, WebhookRefusedError
-from praxis_fast.events.retry import parse_retry_after
+from praxis_fast.events.webhooks.retry import parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
 
-    from praxis_fast.events.address_gate import AddressGate
+    from praxis_fast.events.webhooks.address_gate import AddressGate
     from praxis_fast.limits import WebhookLimits
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]

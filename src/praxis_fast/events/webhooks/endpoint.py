@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import UsageError
+from praxis_fast.events.access.principal import Principal  # noqa: TC001 - read by msgspec
 from praxis_fast.events.event import EventFilter, Priority, utc_text
 from praxis_fast.events.filter import any_glob
 from praxis_fast.events.ids import IDSource
 from praxis_fast.events.patterns import MASK
-from praxis_fast.events.principal import Principal  # noqa: TC001 - read by msgspec
-from praxis_fast.events.signing import new_secret, secret_key
+from praxis_fast.events.webhooks.signing import new_secret, secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
     from ipaddress import IPv4Network, IPv6Network
 
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.event import Event
     from praxis_fast.events.filter import TagRule
-    from praxis_fast.events.principal import Principal
 
     Network = IPv4Network | IPv6Network
 

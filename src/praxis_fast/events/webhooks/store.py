@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from praxis_fast.events.endpoint import Endpoint
 from praxis_fast.events.event import utc_text
+from praxis_fast.events.webhooks.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from praxis_fast.events.roles import GUEST
+from praxis_fast.events.access.roles import GUEST
 
 
 class Attributes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import UsageError
-from praxis_fast.events.roles import ADMIN, GUEST, USER
+from praxis_fast.events.access.roles import ADMIN, GUEST, USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
-    from praxis_fast.events.roles import Roles
+    from praxis_fast.events.access.roles import Roles
 
 # Everything one may be allowed to do.
 HEALTH, EVENTS, METRICS, NETWORK = "health", "events", "metrics", "network"

@@ -31,24 +31,24 @@ from praxis_fast.errors import (
     StoreError,
     UsageError,
 )
-from praxis_fast.events import outbox_store as store
-from praxis_fast.events.endpoint import Endpoint
-from praxis_fast.events.endpoints import Endpoints
-from praxis_fast.events.fresh import Fresh
-from praxis_fast.events.lanes import Lanes, Slot
-from praxis_fast.events.outbox_store import (
+from praxis_fast.events.priority import Priority
+from praxis_fast.events.webhooks import store
+from praxis_fast.events.webhooks.body import numbered, webhook_body
+from praxis_fast.events.webhooks.counters import WebhookCounters
+from praxis_fast.events.webhooks.endpoint import Endpoint
+from praxis_fast.events.webhooks.endpoints import Endpoints
+from praxis_fast.events.webhooks.fresh import Fresh
+from praxis_fast.events.webhooks.lanes import Lanes, Slot
+from praxis_fast.events.webhooks.retry import RetrySchedule
+from praxis_fast.events.webhooks.signing import sign_webhook
+from praxis_fast.events.webhooks.store import (
     Added,
     Attempt,
     Message,
     NewMessage,
     Result,
 )
-from praxis_fast.events.outbox_writes import Writes
-from praxis_fast.events.priority import Priority
-from praxis_fast.events.retry import RetrySchedule
-from praxis_fast.events.signing import sign_webhook
-from praxis_fast.events.webhook_body import numbered, webhook_body
-from praxis_fast.events.webhook_counters import WebhookCounters
+from praxis_fast.events.webhooks.writes import Writes
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
 
@@ -57,12 +57,12 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
-    from praxis_fast.events.endpoints import Judge
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.event import Event
-    from praxis_fast.events.outbox_store import State
-    from praxis_fast.events.principal import Principal
     from praxis_fast.events.stages import Stopwatch
-    from praxis_fast.events.webhooks import Answer
+    from praxis_fast.events.webhooks.endpoints import Judge
+    from praxis_fast.events.webhooks.sender import Answer
+    from praxis_fast.events.webhooks.store import State
 
     Report = Callable[[str, str], None]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from praxis_fast.core import Matcher
-from praxis_fast.events.policy import VisibleFilter
+from praxis_fast.events.access.policy import VisibleFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from praxis_fast.core import Group
+    from praxis_fast.events.access.policy import View
     from praxis_fast.events.event import Event, EventFilter
-    from praxis_fast.events.policy import View
 
 
 class ViewMatcher:

@@ -18,22 +18,22 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from praxis_fast.agent.access import AccessConfig, AccessFile
-from praxis_fast.api.credentials import MAX_SHOWN, TOKEN, shown_in
-from praxis_fast.api.failed_logins import FailedLogins
-from praxis_fast.api.hosts import Hosts, header_values, split_host
-from praxis_fast.api.rights import RIGHTS, needed
-from praxis_fast.api.standing import AccessFileReader, Standing, as_config_error
-from praxis_fast.api.web_tokens import BadTokenError, UnknownKeyError, WebTokens
+from praxis_fast.api.access.credentials import MAX_SHOWN, TOKEN, shown_in
+from praxis_fast.api.access.failed_logins import FailedLogins
+from praxis_fast.api.access.hosts import Hosts, header_values, split_host
+from praxis_fast.api.access.rights import RIGHTS, needed
+from praxis_fast.api.access.standing import AccessFileReader, Standing, as_config_error
+from praxis_fast.api.access.web_tokens import BadTokenError, UnknownKeyError, WebTokens
 from praxis_fast.errors import ConfigError, UsageError
-from praxis_fast.events.principal import Principal
+from praxis_fast.events.access.principal import Principal
 from praxis_fast.limits import HTTPLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from praxis_fast.api.credentials import Shown
+    from praxis_fast.api.access.credentials import Shown
+    from praxis_fast.events.access.policy import EventPolicy
     from praxis_fast.events.filter import EventFilter
-    from praxis_fast.events.policy import EventPolicy
 
 logger = logging.getLogger(__name__)
 

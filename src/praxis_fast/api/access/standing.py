@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from praxis_fast.agent.access import AccessFile
-from praxis_fast.api.credentials import Credentials
-from praxis_fast.api.rights import Rights
+from praxis_fast.api.access.credentials import Credentials
+from praxis_fast.api.access.rights import Rights
 from praxis_fast.errors import ConfigError, UsageError
-from praxis_fast.events.policy import EventPolicy
-from praxis_fast.events.roles import Roles
+from praxis_fast.events.access.policy import EventPolicy
+from praxis_fast.events.access.roles import Roles
 
 if TYPE_CHECKING:
     from praxis_fast.agent.access import AccessConfig
-    from praxis_fast.events.principal import Principal
+    from praxis_fast.events.access.principal import Principal
 
 MAX_FILE = 1024 * 1024
 

@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from praxis_fast.events.principal import Attributes, Principal
-from praxis_fast.events.roles import ADMIN
+from praxis_fast.events.access.principal import Attributes, Principal
+from praxis_fast.events.access.roles import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Set

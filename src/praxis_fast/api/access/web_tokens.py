@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from praxis_fast.api.jwks import KeySet, check_source
+from praxis_fast.api.access.jwks import KeySet, check_source
 from praxis_fast.errors import ConfigError
-from praxis_fast.events.principal import Attributes, Principal
+from praxis_fast.events.access.principal import Attributes, Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from praxis_fast.agent.access import JWTConfig
-    from praxis_fast.events.roles import Roles
+    from praxis_fast.events.access.roles import Roles
 
 MAX_TOKEN = 8 * 1024
 MAX_NAME = 128

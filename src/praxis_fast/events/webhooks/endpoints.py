@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import UsageError
+from praxis_fast.events.access.policy import EventPolicy
+from praxis_fast.events.access.view_matcher import ViewMatcher
 from praxis_fast.events.event import EventFilter, utc_text
-from praxis_fast.events.policy import EventPolicy
-from praxis_fast.events.view_matcher import ViewMatcher
-from praxis_fast.events.webhook_body import told_event
+from praxis_fast.events.webhooks.body import told_event
 from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from praxis_fast.events.endpoint import Endpoint
+    from praxis_fast.events.access.principal import Principal
     from praxis_fast.events.event import Event
-    from praxis_fast.events.principal import Principal
+    from praxis_fast.events.webhooks.endpoint import Endpoint
 
     # What of a filter an owner may see now; None when there is no such owner any more.
     Judge = Callable[[Principal, EventFilter], EventFilter | None]

@@ -44,11 +44,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import ResourceLimitError, StoreError, UsageError
-from praxis_fast.events import journal_store as store
 from praxis_fast.events.encode import encode
-from praxis_fast.events.journal import EVICTED, Entry, Journal, Past, ResetError
-from praxis_fast.events.journal_store import Kept, Page, TakenOverError
-from praxis_fast.events.stored_event import entry_of, text_of
+from praxis_fast.events.journal import store
+from praxis_fast.events.journal.ring import EVICTED, Entry, Journal, Past, ResetError
+from praxis_fast.events.journal.store import Kept, Page, TakenOverError
+from praxis_fast.events.journal.stored_event import entry_of, text_of
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
 

@@ -1,0 +1,1 @@
+"""Who may see which events: principals, roles, rules, and the policy made of them."""

@@ -1,0 +1,1 @@
+"""Webhooks: endpoints, the durable outbox, signatures, and the address gate."""
