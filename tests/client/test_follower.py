@@ -180,7 +180,7 @@ def test_a_goodbye_moves_the_position() -> None:
     agent = Agent()
     agent.start()
     agent.tell(event(2))
-    for since in ("e-9", "e-3", "f-10", "e-x", None):
+    for since in ("e-9", "e-3", "f-8", "e-x", None):
         agent.tell({"type": "closing", "payload": {"since": since}})
     assert agent.follower.position == "e-9"
 
@@ -196,6 +196,16 @@ def test_a_new_epoch_without_a_word_is_a_reset() -> None:
     agent.start()
     items = agent.tell(event(9), event(1, "f"), event(2, "f"))
     assert numbers(items) == [9, Reset(module.NEW_EPOCH, "e-9"), 1, 2]
+
+
+def test_an_epoch_whose_numbers_go_on_is_none() -> None:
+    agent = Agent()
+    agent.start()
+    items = agent.tell(event(8), event(9, "f"), event(9, "f"), event(12, "f"))
+    assert numbers(items) == [8, 9, 12]
+    assert agent.follower.position == "f-12"
+    heartbeat = {"type": "heartbeat", "payload": {"since": "g-15"}}
+    assert agent.tell(heartbeat, event(16, "g")) == [StreamedEvent(event(16, "g"))]
 
 
 def test_a_gap_moves_the_position_and_comes_once() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import websockets
 
+from praxis_fast.agent.access import AccessConfig
+from praxis_fast.api.access.access import Access
 from praxis_fast.client import (
     Backoff,
     EventStream,
@@ -24,10 +26,12 @@ from praxis_fast.errors import (
     WrongServerError,
 )
 from praxis_fast.events.event import EventFilter
+from tests.api.test_credentials import entry, write
 from tests.client.conftest import Place, quick, soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from websockets.asyncio.server import ServerConnection
 
@@ -163,6 +167,46 @@ async def test_another_epoch_is_a_reset(place: Place) -> None:
         place.bus.publish("x.z")
         again = await event(events)
     assert (again.type, again.epoch, again.seq) == ("x.z", "e2", 1)
+
+
+@both
+async def test_bus_4_an_epoch_begun_amid_a_life_loses_nothing(
+    place: Place, path: str
+) -> None:
+    async with stream(place, path=path) as events:
+        place.bus.publish("x.y", {"n": 1})
+        await event(events)
+        place.bus.begin_epoch()
+        for number in (2, 3):
+            place.bus.publish("x.y", {"n": number})
+            told = await event(events)
+            assert (told.payload, told.epoch) == ({"n": number}, place.bus.epoch)
+            # What was cut off goes on in either epoch.
+            place.cut()
+
+
+@both
+async def test_bus_1_a_revoked_token_ends_the_stream(
+    place: Place, path: str, tmp_path: Path
+) -> None:
+    await place.stop()
+    listed = tmp_path / "access.yaml"
+    write(listed, "credentials:\n" + entry("ann", "user"))
+    access = Access(config=AccessConfig(file=str(listed)))
+    await place.start(access=access)
+    lost: list[NetworkError] = []
+    options: dict[str, Any] = {"token": "ann-token", "on_lost": lost.append}
+    async with stream(place, path=path, **options) as events:
+        place.bus.publish("x.y")
+        await event(events)
+        write(listed, "credentials:\n" + entry("bob", "user"))
+        await access.refresh(is_forced=True)
+        with pytest.raises(AccessDeniedError, match="refuses us: 401"):
+            await soon(anext(events))
+        assert events.is_closed
+    # It came back once, to see whether it may: others come back with fewer rights.
+    assert len(lost) == 1
+    assert path != "/ws" or "4001 credentials revoked" in str(lost[0])
 
 
 async def test_an_earlier_position_is_gone_on_from(place: Place) -> None:

@@ -143,7 +143,7 @@ class SSEClient:
         policy: Policy,
         send: Send,
         patience: float,
-        epoch: str,
+        epoch: Callable[[], str],
         principal: Principal,
         address: str | None,
     ) -> None:
@@ -199,7 +199,7 @@ class SSEClient:
 
     def expel(self, last_seq: int) -> None:
         """The client was too slow: tell it where to go on."""
-        self.end(closing("slow consumer", f"{self._epoch}-{last_seq}"))
+        self.end(closing("slow consumer", f"{self._epoch()}-{last_seq}"))
 
     def end(self, ending: bytes | None = None) -> None:
         """Write what is held and the ending; without one the client is gone."""
@@ -350,8 +350,9 @@ class EventStreams:
         principal = told_principal(scope) or gateway.access.visitor
         told = scope.get("client")
         address = told[0] if told else None
+        bus = gateway.bus
         client = SSEClient(
-            channel, policy, send, patience, gateway.epoch, principal, address
+            channel, policy, send, patience, lambda: bus.epoch, principal, address
         )
         self._clients[client] = None
         self._is_empty.clear()

@@ -19,6 +19,10 @@ before that answer is thrown away; after `reset` nothing else will bring it. A s
 that has no position yet asks for one that cannot be: the `reset` tells where it is, so
 that it can go on from there even if no event comes before the connection is lost.
 
+An agent may begin another epoch amid its life, when its disk fails; its numbers go on
+then, and nothing is lost. Whoever lost something says `reset`, so a new epoch counts as
+one without a word only where the numbers do not grow.
+
 The agent writes the answer to a snapshot request and the peers in one piece, so the
 snapshot ends with the first message that is none of it; the PONG is there to be that
 message.
@@ -156,11 +160,11 @@ class Follower:
     def _follow(self, message: Mapping[str, Any]) -> list[Item]:
         epoch, seq = message["epoch"], message["seq"]
         items: list[Item] = []
-        if self._seen is not None and self._seen[0] != epoch:
+        if self._seen is not None and seq <= self._seen[1]:
+            if self._seen[0] == epoch:
+                return items
             items.append(self._reset(NEW_EPOCH))
             self._ask_snapshot()
-        if self._seen is not None and seq <= self._seen[1]:
-            return items
         self._seen = (epoch, seq)
         return [*items, StreamedEvent(message)]
 
@@ -278,7 +282,7 @@ class Follower:
             return
         if not epoch.isprintable():
             return
-        if self._seen is None or (self._seen[0] == epoch and self._seen[1] < seq):
+        if self._seen is None or self._seen[1] < seq:
             self._seen = (epoch, seq)
 
     def _ask_snapshot(self) -> None:
