@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ from praxis_fast.events.audit import AuditLog
 from praxis_fast.events.bus import EventBus
 from praxis_fast.events.event import Event
 from praxis_fast.limits import StoreLimits
+from tests.events.receivers import eventually
 
 START = 1_760_000_000.0
 DAY = 86400.0
@@ -227,7 +229,7 @@ async def test_only_the_types_asked_for_are_written(make: Any) -> None:
     bus.publish("tool.executed", {"password": "canary"})
     bus.publish("log.entry")
     assert log.append(Event("log.entry")) is None
-    await log._db.write(lambda db: None)
+    await eventually(lambda: log.written)
     (entry,) = await log.query()
     assert entry["event"]["data"] == {"password": "***"}
     await bus.close()
@@ -238,6 +240,39 @@ async def test_event_without_json_form_is_written_without_its_data(make: Any) ->
     await log.append(Event("tool.executed", {"a": object()}))
     (entry,) = await log.query()
     assert entry["event"]["data"] is None
+    assert (await log.verify()).is_intact
+
+
+async def test_events_of_one_turn_share_a_write(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await make()
+    jobs: list[Any] = []
+    write = log._db.write
+    monkeypatch.setattr(log._db, "write", lambda work: jobs.append(work) or write(work))
+    acks = [log.append(Event("tool.executed", {"n": n})) for n in range(50)]
+    assert await asyncio.gather(*acks) == list(range(1, 51))
+    assert len(jobs) == 1
+    assert log.written == 50
+    assert [e["event"]["data"]["n"] for e in await log.query()] == list(range(50))
+    assert (await log.verify()).is_intact
+    # Those of the last turn come to the disk too.
+    late = log.append(Event("tool.executed"))
+    await log.close()
+    assert await late == 51
+
+
+async def test_a_lone_surrogate_costs_nobody_an_entry(make: Any) -> None:
+    log = await make()
+    acks = [
+        log.append(Event("tool.executed", data, task_id=task, peer_id=task))
+        for task in ("t1", "\ud800", "t2")
+        for data in ({}, {"a": object()})
+    ]
+    assert await asyncio.gather(*acks) == [1, 2, 3, 4, 5, 6]
+    assert [entry["task_id"] for entry in await log.query()] == [
+        *("t1", "t1", "\\ud800", "\\ud800", "t2", "t2"),
+    ]
     assert (await log.verify()).is_intact
 
 

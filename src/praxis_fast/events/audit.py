@@ -17,15 +17,17 @@ from praxis_fast.errors import MessageError, ResourceLimitError, StoreError
 from praxis_fast.events import audit_store as store
 from praxis_fast.events.event import EventFilter
 from praxis_fast.events.webhooks.body import webhook_body
+from praxis_fast.limits import StoreLimits
 from praxis_fast.store.database import Database
+from praxis_fast.store.text import storable
+from praxis_fast.wire.json_text import encode_json
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from praxis_fast.events.audit_store import Report
     from praxis_fast.events.event import Event
-    from praxis_fast.limits import StoreLimits
 
     Tell = Callable[[str, str], None]
 
@@ -79,6 +81,11 @@ class AuditLog:
         self._db = Database(
             path, store.SCHEMA, limits=limits, on_fault=self._on_store_fault
         )
+        # Entries of this turn of the loop, and how many the disk has not yet.
+        self._batch: list[tuple[store.Entry, asyncio.Future[int]]] = []
+        self._under_way = 0
+        self._max_under_way = (limits or StoreLimits()).max_queued
+        self._is_full = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
         self.written = 0
@@ -106,6 +113,7 @@ class AuditLog:
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
+        self._flush()
         await self._db.close()
 
     def sink(self, event: Event) -> None:
@@ -168,31 +176,76 @@ class AuditLog:
     def _append(self, event: Event) -> asyncio.Future[int] | None:
         if not self._is_open or not self._filter.matches(event):
             return None
-        entry = store.Entry(
-            at=self._wall_clock(),
-            time=event.time,
-            type=event.type,
-            task=event.task_id,
-            peer=event.peer_id,
-            event=_encoded(event),
-        )
-        try:
-            written = self._db.write(partial(store.append, entry=entry, key=self._key))
-        except ResourceLimitError as error:
-            self._refuse(str(error))
+        if self._under_way >= self._max_under_way:
+            self._refuse(
+                f"entry {self._under_way + 1} waiting for the disk, "
+                f"limit {self._max_under_way}"
+            )
             return None
-        written.add_done_callback(self._on_written)
+        self._under_way += 1
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[int] = loop.create_future()
+        self._batch.append((self._entry(event), written))
+        if len(self._batch) == 1:
+            # A job for the database costs the same whatever is in it.
+            loop.call_soon(self._flush)
         return written
 
-    def _on_written(self, written: asyncio.Future[int]) -> None:
-        if written.exception() is None:
-            self.written += 1
-        else:
-            self.refused += 1
+    def _entry(self, event: Event) -> store.Entry:
+        return store.Entry(
+            at=self._wall_clock(),
+            time=storable(event.time),
+            type=storable(event.type),
+            task=None if event.task_id is None else storable(event.task_id),
+            peer=None if event.peer_id is None else storable(event.peer_id),
+            event=_encoded(event),
+        )
 
-    def _refuse(self, reason: str) -> None:
-        self.refused += 1
-        if self.refused == 1:
+    def _flush(self) -> None:
+        """Hand the database what came in a turn of the loop."""
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        entries, futures = zip(*batch, strict=True)
+        try:
+            written = self._db.write(
+                partial(store.append, entries=entries, key=self._key)
+            )
+        except ResourceLimitError as error:
+            self._refuse(str(error), len(futures))
+            self._fail(futures, error)
+        else:
+            written.add_done_callback(partial(self._on_written, futures))
+
+    def _on_written(
+        self, futures: Sequence[asyncio.Future[int]], written: asyncio.Future[int]
+    ) -> None:
+        if (error := written.exception()) is not None:
+            self.refused += len(futures)
+            self._fail(futures, error)
+            return
+        self._under_way -= len(futures)
+        self._is_full = self._is_full and self._under_way > 0
+        self.written += len(futures)
+        for number, future in enumerate(futures, written.result()):
+            if not future.done():
+                future.set_result(number)
+
+    def _fail(
+        self, futures: Sequence[asyncio.Future[int]], error: BaseException
+    ) -> None:
+        self._under_way -= len(futures)
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+                # Not everybody who writes waits for it.
+                future.exception()
+
+    def _refuse(self, reason: str, number: int = 1) -> None:
+        """Count it; tell it once until there is room again."""
+        self.refused += number
+        if not self._is_full:
+            self._is_full = True
             logger.error("audit: not written: %s", reason)
             self._report("audit_not_written", f"audit log: {reason}")
 
@@ -225,7 +278,7 @@ def _encoded(event: Event) -> bytes:
         logger.warning("audit: data of event %s is left out: %s", event.id, error)
         told: dict[str, Any] = {"id": event.id, "type": event.type, "time": event.time}
         told["required_role"] = event.required_role
-        return orjson.dumps({**told, "data": None})
+        return encode_json({**told, "data": None})
 
 
 def _load_key(path: Path) -> bytes:

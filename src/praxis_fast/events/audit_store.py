@@ -20,7 +20,7 @@ from praxis_fast.events.event import utc_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # Before the first entry.
 START = bytes(32)
@@ -125,23 +125,23 @@ def _head(db: sqlite3.Connection) -> tuple[int, bytes]:
     return (0, START) if row is None else row
 
 
-def append(db: sqlite3.Connection, entry: Entry, key: bytes) -> int:
-    """Write an entry behind the newest one; its number."""
-    number, previous = _head(db)
-    number += 1
-    value = chained(previous, number, entry)
-    db.execute(
+def append(db: sqlite3.Connection, entries: Sequence[Entry], key: bytes) -> int:
+    """Write entries behind the newest one; the number of the first."""
+    first, value = _head(db)
+    number = first
+    rows: list[tuple[Any, ...]] = []
+    for number, entry in enumerate(entries, first + 1):
+        value = chained(value, number, entry)
+        rows.append((number, *astuple(entry), value))
+    db.executemany(
         f"INSERT INTO entries({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (
-            *(number, entry.at, entry.time, entry.type),
-            *(entry.task, entry.peer, entry.event, value),
-        ),
+        rows,
     )
     db.execute(
         "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)",
         (number, value, _seal(key, b"head", number, value)),
     )
-    return number
+    return first + 1
 
 
 def let_go(db: sqlite3.Connection, before: float, now: float, key: bytes) -> int:
