@@ -146,6 +146,29 @@ async def test_event_that_has_no_json_form_or_is_too_long_is_counted(
     await bus.close()
 
 
+async def test_a_lone_surrogate_undoes_no_other_write(rig: Rig, outbox: Outbox) -> None:
+    name = await register(outbox)
+    odd = event(task="\ud800", peer_id="\ud800")
+    await append_all(outbox, [event(task="t1"), odd, event(task="t2")])
+    await settled(outbox)
+    assert [message["data"] for _, _, message in rig.receiver.requests] == [
+        {"n": 1}
+    ] * 3
+    rig.receiver.answers = [Answer(error="bad line '\udcff'"), Answer(200)]
+    await append_all(outbox, [event(task="t3"), event(task="t4")])
+    await settled(outbox)
+    told = await outbox.deliveries(name, limit=2)
+    assert sorted((each["state"], each["error"]) for each in told) == [
+        ("delivered", None),
+        ("waiting", "bad line '\\udcff'"),
+    ]
+    # Where such an id would stand in a header, the event is no webhook.
+    assert outbox.append(event(id="\ud800")) is None
+    assert outbox.counters.refused == 1
+    tasks = [each["task_id"] for each in await outbox.deliveries(name)]
+    assert tasks == ["t4", "t3", "t2", "\\ud800", "t1"]
+
+
 async def test_ack_survives_a_caller_that_stops_waiting(
     rig: Rig, outbox: Outbox
 ) -> None:

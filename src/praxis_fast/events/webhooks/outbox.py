@@ -51,6 +51,7 @@ from praxis_fast.events.webhooks.store import (
 from praxis_fast.events.webhooks.writes import Writes
 from praxis_fast.limits import Limits
 from praxis_fast.store.database import Database
+from praxis_fast.store.text import storable
 
 if TYPE_CHECKING:
     import os
@@ -305,7 +306,7 @@ class Outbox:
         names = self._wanted_by(event)
         if not names:
             return None
-        task = event.task_id or ""
+        task = storable(event.task_id or "")
         message = self._new_message(event, task)
         if message is None:
             return None
@@ -343,6 +344,8 @@ class Outbox:
 
     def _new_message(self, event: Event, task: str) -> NewMessage | None:
         try:
+            if not event.id.isprintable():
+                raise MessageError("its id can stand in no header")
             body = webhook_body(event)
             if len(body) > self._max_event:
                 raise MessageError(
@@ -559,6 +562,9 @@ class Outbox:
 
 
 def _error(answer: Answer) -> str | None:
-    if answer.error is not None or answer.is_success:
-        return answer.error
+    if answer.error is not None:
+        # It may quote what the receiver sent.
+        return storable(answer.error)
+    if answer.is_success:
+        return None
     return f"status {answer.status}"
