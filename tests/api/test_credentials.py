@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from praxis_fast.agent.access import AccessConfig, JWTConfig
 from praxis_fast.api.access.access import Access, Refusal, Visit
 from praxis_fast.api.access.failed_logins import FailedLogins, network_key
-from praxis_fast.errors import ConfigError
+from praxis_fast.errors import ConfigError, UsageError
 from praxis_fast.events.access.principal import Principal
 from praxis_fast.events.access.rule import Rule
 from praxis_fast.events.event import EventFilter
@@ -88,6 +89,15 @@ def test_http_5_token_of_the_settings_is_the_admin_beside_others() -> None:
     assert name(both.judge(shows("ann-token"))) == "ann"
 
 
+def test_http_5_empty_credential_is_none() -> None:
+    with pytest.raises(ConfigError, match="token is empty"):
+        access(token="")
+    nothing = credential("", "admin", hash=sha256(b"").hexdigest())
+    ours = access(credentials=(nothing,))
+    for shown in (visit(("x-api-key", "")), visit(("authorization", "Bearer  "))):
+        assert status(ours.judge(shown)) == 401
+
+
 def test_http_5_many_credentials_at_once_are_refused() -> None:
     ann = access(credentials=(credential("ann", "user"),))
     shown = [("x-api-key", f"k{number}") for number in range(4)]
@@ -135,6 +145,25 @@ def test_http_5_ten_wrong_credentials_a_minute_and_then_none() -> None:
     assert status(ann.judge(shows("wrong"))) == 401
     assert status(ann.judge(shows("wrong"))) == 429
     assert ann.denied == {401: 14, 403: 0, 429: 3}
+
+
+def test_http_5_each_wrong_credential_of_a_request_counts() -> None:
+    ann = access(credentials=(credential("ann", "user"),))
+    guess = [("x-api-key", f"guess {number}") for number in range(3)]
+    for _ in range(4):
+        verdict = ann.judge(visit(*guess))
+    assert status(verdict) == 401
+    assert status(ann.judge(visit(*guess))) == 429
+
+
+def test_http_5_right_credential_hides_no_guesses() -> None:
+    both = access(credentials=(credential("ann", "guest"), credential("bob", "admin")))
+    own = ("x-api-key", "ann-token")
+    for number in range(12):
+        guess = ("x-api-key", f"guess {number}")
+        assert name(both.judge(visit(guess, own))) == "ann"
+    bobs = ("x-api-key", "bob-token")
+    assert name(both.judge(visit(bobs, own))) == "ann"
 
 
 def test_http_5_loopback_is_throttled_and_known_clients_there_are_not() -> None:
@@ -208,6 +237,24 @@ def test_program_around_us_may_know_its_clients() -> None:
     assert status(ours.judge(visit(path="/audit"), known=bob)) == 403
 
 
+def test_http_5_program_that_names_nobody_lets_nobody_in() -> None:
+    for nobody in (None, "", False):
+        given: Any = nobody
+        ours = Access(authenticate=lambda visit, given=given: given)
+        assert status(ours.judge(visit())) == 401
+
+    async def later(visit: Visit) -> Principal:
+        return Principal(name="ann")
+
+    wrong: Any = later
+    with pytest.raises(UsageError, match="authenticate must not be async"):
+        Access(authenticate=wrong)
+    given = "ann"
+    ours = Access(authenticate=lambda visit: given)
+    with pytest.raises(UsageError, match="authenticate gave a str, no principal"):
+        ours.judge(visit())
+
+
 def test_address_is_kept_where_a_rule_asks_for_it() -> None:
     near = Rule(effect="deny", networks=frozenset({"192.0.2.0/24"}))
     listed = (credential("ann", "user"),)
@@ -262,6 +309,19 @@ async def test_bus_1_file_is_read_again_when_it_changes(path: Path) -> None:
     assert ours.current(ann) is None
     assert status(ours.judge(shows("ann-token"))) == 401
     assert not await ours.refresh()
+
+
+async def test_bus_1_whoever_is_revoked_comes_in_no_way(path: Path) -> None:
+    write(path, "revoked: [token, ann, bob]")
+    ann, bob = Principal(name="ann"), Principal(name="bob")
+    ours = Access(
+        token="secret",
+        config=AccessConfig(file=str(path)),
+        authenticate=lambda visit: bob if visit.client == "bob" else None,
+    )
+    assert status(ours.judge(shows("secret"))) == 401
+    assert status(ours.judge(visit(), known=ann)) == 401
+    assert status(ours.judge(visit(client="bob"))) == 401
 
 
 async def test_file_adds_roles_rights_rules_and_segments(path: Path) -> None:
@@ -354,14 +414,17 @@ async def test_bus_1_web_token_ends_with_its_time_its_key_or_by_name(
     wall.now = NOW + 630
     assert ours.current(ann) is None
     wall.now = NOW
-    for revoked in ("ann", "j1"):
-        write(file, f"revoked: [{revoked}]")
+    for revoked in ("ann", "j1", "urn:uuid:1"):
+        mark = "j1" if revoked == "ann" else revoked
+        ann = await ours.admit(shows(key.sign(jti=mark)))
+        assert isinstance(ann, Principal)
+        write(file, f"revoked: ['{revoked}']")
         assert await ours.refresh()
         assert ours.current(ann) is None
         assert ours.visible(ann, EventFilter()) is None
-        assert status(await ours.admit(shows(key.sign(jti="j1")))) == 401
-    write(file, "revoked: []")
-    assert await ours.refresh()
+        assert status(await ours.admit(shows(key.sign(jti=mark)))) == 401
+        write(file, "revoked: []")
+        assert await ours.refresh()
     assert ours.current(ann) == ann
     keys.write_bytes(key_set(other))
     clock.now += 300

@@ -78,6 +78,22 @@ async def test_token_of_the_issuer_says_who_it_is(algorithm: str) -> None:
     assert tokens.is_current(ann.credential)
 
 
+@pytest.mark.parametrize("kid", ["arn:aws:kms:1", "a%3Ab", ""])
+async def test_key_may_have_any_name(kid: str) -> None:
+    key = SigningKey(kid)
+    tokens = await tokens_of(key)
+    ann = check(tokens, key.sign(jti="urn:uuid:1"))
+    assert tokens.is_current(ann.credential)
+    other = await tokens_of(KEY)
+    assert not other.is_current(ann.credential)
+
+
+async def test_bus_1_key_named_as_the_secret_ends_as_others() -> None:
+    key = SigningKey("secret")
+    ann = check(await tokens_of(key), key.sign())
+    assert not (await tokens_of(KEY)).is_current(ann.credential)
+
+
 @pytest.mark.parametrize(
     "claims",
     [

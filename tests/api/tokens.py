@@ -18,8 +18,8 @@ ISSUER, AUDIENCE = "https://issuer.example", "agent"
 
 def credential(name: str, *roles: str, **more: Any) -> Credential:
     """Whoever shows `<name>-token`."""
-    digest = sha256(f"{name}-token".encode()).hexdigest()
-    return Credential(name=name, hash=digest, roles=frozenset(roles), **more)
+    told = {"hash": sha256(f"{name}-token".encode()).hexdigest()} | more
+    return Credential(name=name, roles=frozenset(roles), **told)
 
 
 def bearer(name: str) -> dict[str, str]:

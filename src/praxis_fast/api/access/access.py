@@ -11,6 +11,7 @@ where that is allowed.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -117,6 +118,10 @@ class Access:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        if token == "":
+            raise ConfigError("token is empty", key="http.token")
+        if inspect.iscoroutinefunction(authenticate):
+            raise UsageError("authenticate must not be async")
         self._config = config = config or AccessConfig()
         self._hosts = Hosts(host, hosts, origins)
         self._token = token
@@ -170,7 +175,7 @@ class Access:
         """
         verdict = self._refuse_foreign(visit) or known or self._identify(visit)
         if isinstance(verdict, Principal):
-            verdict = self._check_right(visit, verdict)
+            verdict = self._check_standing(visit, verdict)
         if isinstance(verdict, Refusal) and verdict.reason and not verdict.may_change:
             self._tell(visit, verdict)
         return verdict
@@ -297,9 +302,12 @@ class Access:
         if not self.is_guarded:
             return _VISITOR
         if self._authenticate is not None:
-            found = self._authenticate(visit)
-            if found is not None:
+            found: object = self._authenticate(visit)
+            if isinstance(found, Principal):
                 return found
+            if found:
+                kind = type(found).__name__
+                raise UsageError(f"authenticate gave a {kind}, no principal")
         shown = shown_in(visit.headers, visit.query)
         if not shown:
             if self._config.anonymous:
@@ -319,6 +327,8 @@ class Access:
             found = self._whose(one)
             if isinstance(found, Principal):
                 self._failed.prove(visit.client, one.digest)
+                # What was tried before it was a guess all the same.
+                self._failed.add(visit.client, len(refusals))
                 return self._placed(found, visit.client)
             refusals.append(found)
         for refusal in refusals:
@@ -329,7 +339,7 @@ class Access:
             return Refusal(
                 status=429, message=text, reason="throttled", retry_after=wait
             )
-        self._failed.add(visit.client)
+        self._failed.add(visit.client, len(refusals))
         return refusals[0]
 
     def _whose(self, shown: Shown) -> Principal | Refusal:
@@ -340,8 +350,8 @@ class Access:
             if found is None and shown.is_jwt and self._web_tokens is not None:
                 kind = "jwt"
                 found = self._web_tokens.check(shown.data, self.policy.roles)
-                if self._standing.revokes(found):
-                    found = None
+            if found is not None and self._standing.revokes(found):
+                found = None
             if found is not None and not found.is_expired(self._wall_clock()):
                 return found
             reason = "unknown" if found is None else "expired"
@@ -362,7 +372,13 @@ class Access:
         tokens = self._web_tokens
         return tokens is not None and tokens.has_keys and tokens.keys.may_look_again
 
-    def _check_right(self, visit: Visit, principal: Principal) -> Principal | Refusal:
+    def _check_standing(
+        self, visit: Visit, principal: Principal
+    ) -> Principal | Refusal:
+        if self._standing.revokes(principal):
+            return Refusal(
+                status=401, message=_NOT_VALID, reason="revoked", who=principal.name
+            )
         right = visit.right or needed(visit.method, visit.path)
         if right in self.rights(principal):
             return principal

@@ -55,7 +55,8 @@ def shown_in(headers: Sequence[tuple[bytes, bytes]], query: bytes = b"") -> list
     if b"token=" in query:
         given = parse_qs(query.decode("latin-1")).get("token", ())
         found += [Shown("bearer", text.encode()) for text in given]
-    return found
+    # Nothing is no credential, whoever has the hash of nothing.
+    return [one for one in found if one.data]
 
 
 class Credentials:

@@ -56,11 +56,13 @@ class FailedLogins:
         left = self._allowance(network_key(address))
         return None if left >= 1 else math.ceil((1 - left) / self._rate)
 
-    def add(self, address: str | None) -> None:
-        """The address showed a wrong credential."""
+    def add(self, address: str | None, count: int = 1) -> None:
+        """The address showed so many wrong credentials."""
+        if count == 0:
+            return
         key = network_key(address)
         left = self._allowance(key)
-        self._left[key] = (max(0.0, left - 1), self._clock())
+        self._left[key] = (max(0.0, left - count), self._clock())
         self._left.move_to_end(key)
         if len(self._left) > self._max:
             self._left.popitem(last=False)

@@ -54,7 +54,8 @@ class Standing:
 
     def revokes(self, principal: Principal) -> bool:
         """Whether the principal, or this very token, is refused by name."""
-        token = principal.credential.rpartition(":")[2]
+        # A `jti` may have colons of its own.
+        token = principal.credential.split(":", 2)[-1]
         return principal.name in self._revoked or token in self._revoked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 MAX_TOKEN = 8 * 1024
 MAX_NAME = 128
 
-# The name of the one key that is no key of a set.
-_SECRET = "secret"  # noqa: S105 - a name
+# The mark of the one key that is no key of a set; no quoted name looks like it.
+_SECRET = "!"  # noqa: S105 - a name
 
 _NO_PYJWT = "json web tokens need PyJWT: pip install 'praxis-fast[auth]'"
 
@@ -74,7 +75,7 @@ class WebTokens:
             raise BadTokenError(f"token of {len(data)} bytes, limit {MAX_TOKEN}")
         try:
             header = jwt.get_unverified_header(data)
-            key, kid = self._key(header)
+            key, mark = self._key(header)
             claims = jwt.decode(
                 data,
                 key,
@@ -92,14 +93,15 @@ class WebTokens:
         except (jwt.exceptions.PyJWTError, ValueError, TypeError) as error:
             raise BadTokenError(f"{type(error).__name__}") from None
         expires = self._check_times(claims)
-        return self._principal(claims, kid, expires, roles)
+        return self._principal(claims, mark, expires, roles)
 
     def is_current(self, credential: str) -> bool:
         """Whether the key that signed it is still one of the issuer's."""
-        kid = credential.split(":", 2)[1]
-        return kid == _SECRET or kid in self.keys
+        mark = credential.split(":", 2)[1]
+        return mark == _SECRET or unquote(mark) in self.keys
 
     def _key(self, header: Mapping[str, Any]) -> tuple[Any, str]:
+        """The key, and what credentials call it."""
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in self._config.algorithms or "crit" in header:
             raise BadTokenError("algorithm or header not allowed")
@@ -111,7 +113,7 @@ class WebTokens:
         fits = key.kind in _KINDS[algorithm]
         if not fits or (key.algorithm or algorithm) != algorithm:
             raise BadTokenError("algorithm does not fit the key")
-        return key.key, key.kid
+        return key.key, quote(key.kid, safe="")
 
     def _check_times(self, claims: Mapping[str, Any]) -> float:
         now, leeway = self._wall_clock(), self._config.leeway
@@ -123,7 +125,7 @@ class WebTokens:
         return expires
 
     def _principal(
-        self, claims: Mapping[str, Any], kid: str, expires: float, roles: Roles
+        self, claims: Mapping[str, Any], mark: str, expires: float, roles: Roles
     ) -> Principal:
         subject = claims["sub"]
         if not isinstance(subject, str) or not 0 < len(subject) <= MAX_NAME:
@@ -134,7 +136,7 @@ class WebTokens:
             roles=given or frozenset(self._config.default_roles),
             attributes=_attributes(claims.get("praxis")),
             expires=expires,
-            credential=f"jwt:{kid}:{claims.get('jti') or ''}",
+            credential=f"jwt:{mark}:{claims.get('jti') or ''}",
         )
 
     def _roles(self, claims: Mapping[str, Any]) -> list[str]:
