@@ -213,6 +213,7 @@ async def test_hs256_is_taken_with_a_secret_alone() -> None:
         ({"jwks_url": None}, "jwks_url"),
         ({"jwks_file": "keys.json"}, "jwks_url"),
         ({"jwks_url": "http://issuer.example/keys"}, "jwks_url"),
+        ({"jwks_url": "https://[::1/keys"}, "jwks_url"),
         ({"algorithms": ("HS256",)}, "secret"),
         ({"secret": "s" * 32}, "secret"),
     ],
@@ -273,6 +274,7 @@ def test_keys_that_sign_nothing_for_us_are_passed_over() -> None:
         {**good, "kid": "enc", "use": "enc"},
         {**good, "kid": "private", "d": "x"},
         {"kty": "EC", "kid": "broken", "crv": "P-256", "x": "!", "y": "!"},
+        {**weak, "kid": "none", "alg": "none"},
         {"kty": "EC", "kid": "curve", "crv": "P-999", "x": "AA", "y": "AA"},
     ]
     found = parse_keys(json.dumps({"keys": [*passed, good]}).encode())
@@ -298,6 +300,39 @@ async def test_keys_are_fetched_over_http_without_redirects(
     for path in ("/moved", "/missing", "/huge"):
         with pytest.raises(OSError):
             await asyncio.to_thread(read_source, f"{url}{path}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"", b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{}",
+    ],
+)
+async def test_broken_answer_of_the_issuer_is_no_fault_of_ours(answer: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}/keys"
+        keys = KeySet(url, refresh=300, clock=Clock())
+        await keys.refresh()
+    assert keys.failures == 1
+
+
+async def test_slow_issuer_is_not_asked_again_at_once() -> None:
+    clock, issuer = Clock(), Issuer(KEY)
+
+    def read(source: str) -> bytes:
+        clock.now += MIN_PAUSE
+        return issuer.read(source)
+
+    keys = KeySet(URL, refresh=300, clock=clock, read=read)
+    await keys.refresh()
+    assert not keys.may_look_again
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -103,6 +104,8 @@ class KeySet:
 
     def _on_fetched(self, task: asyncio.Task[None]) -> None:
         self._fetching = None
+        # The pause is between looks: a slow issuer would be looked at for ever.
+        self._tried_at = self._clock()
 
     async def _fetch(self) -> None:
         try:
@@ -143,7 +146,8 @@ def _parse_key(told: dict[str, Any]) -> SignatureKey | None:
 
     try:
         key = PyJWK(told).key
-    except (PyJWTError, ValueError, TypeError, KeyError) as error:
+    # The last is said of a key for the algorithm "none".
+    except (PyJWTError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         logger.warning("a key is passed over: %s", type(error).__name__)
         return None
     if told["kty"] == "RSA" and key.key_size < MIN_RSA_BITS:
@@ -156,7 +160,10 @@ def _parse_key(told: dict[str, Any]) -> SignatureKey | None:
 
 def check_source(url: str) -> None:
     """Refuse a URL over which anybody could hand us keys of theirs."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(str(error), key="access.jwt.jwks_url") from error
     is_local = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not is_local:
         raise ConfigError("must begin with https://", key="access.jwt.jwks_url")
@@ -186,3 +193,6 @@ def _get(url: str) -> bytes:
             return data
     except URLError as error:
         raise OSError(str(error.reason)) from error
+    except (HTTPException, ValueError) as error:
+        # The text has what the other side wrote.
+        raise OSError(f"broken answer or url: {type(error).__name__}") from error
