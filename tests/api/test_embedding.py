@@ -16,6 +16,7 @@ import pytest
 import websockets
 from starlette.applications import Starlette
 
+from praxis_fast.api.access.access import Refusal, Visit
 from praxis_fast.api.embedding import event_gateway, event_routes
 from praxis_fast.client import EventStream, Reset, StreamedEvent
 from praxis_fast.errors import UsageError
@@ -196,6 +197,25 @@ async def test_routes_without_the_lifespan_are_a_clear_error() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
         with pytest.raises(UsageError, match="lifespan is not event_lifespan"):
             await client.get("/events/stream")
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        *((None, 200), ("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200)),
+        *(("192.0.2.1", 403), ("::ffff:192.0.2.1", 403), ("2001:db8::1", 403)),
+    ],
+)
+async def test_http_5_other_machines_are_not_served_unless_told(
+    client: str | None, status: int
+) -> None:
+    # Our server may listen on every address: who connects says what it likes as Host.
+    visit = Visit(headers=[(b"host", b"localhost")], client=client)
+    bus = EventBus()
+    async with event_gateway(bus) as gateway:
+        verdict = gateway.access.judge(visit)
+    await bus.close()
+    assert (verdict.status if isinstance(verdict, Refusal) else 200) == status
 
 
 async def test_a_gateway_ends_with_its_context() -> None:

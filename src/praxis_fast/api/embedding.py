@@ -66,7 +66,7 @@ async def event_gateway(
     Without an `access` only programs of this machine are served. Options are those of
     EventGateway.
     """
-    gateway = EventGateway(bus, access or Access(), **options)
+    gateway = EventGateway(bus, access or Access(is_local=True), **options)
     try:
         yield gateway
     finally:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from praxis_fast.agent.access import AccessConfig, AccessFile
 from praxis_fast.api.access.credentials import MAX_SHOWN, TOKEN, shown_in
 from praxis_fast.api.access.failed_logins import FailedLogins
-from praxis_fast.api.access.hosts import Hosts, header_values, split_host
+from praxis_fast.api.access.hosts import Hosts, header_values, is_loopback, split_host
 from praxis_fast.api.access.rights import RIGHTS, needed
 from praxis_fast.api.access.standing import AccessFileReader, Standing, as_config_error
 from praxis_fast.api.access.web_tokens import BadTokenError, UnknownKeyError, WebTokens
@@ -101,7 +101,8 @@ class Access:
     no browser, and is allowed.
 
     `authenticate` is for programs that know their clients themselves; its None is
-    nobody. `policy` takes the place of the configured rules.
+    nobody. `policy` takes the place of the configured rules. With `is_local` only
+    programs of this machine get in, whatever the server listens on.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Access:
         config: AccessConfig | None = None,
         policy: EventPolicy | None = None,
         authenticate: Callable[[Visit], Principal | None] | None = None,
+        is_local: bool = False,
         limits: HTTPLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -124,6 +126,7 @@ class Access:
             raise UsageError("authenticate must not be async")
         self._config = config = config or AccessConfig()
         self._hosts = Hosts(host, hosts, origins)
+        self._is_local = is_local
         self._token = token
         self._own_policy = policy
         self._authenticate = authenticate
@@ -283,6 +286,11 @@ class Access:
     # inside
 
     def _refuse_foreign(self, visit: Visit) -> Refusal | None:
+        # Without an address it came by a socket in the file system.
+        is_near = visit.client is None or is_loopback(visit.client)
+        if self._is_local and not is_near:
+            text = "only programs of this machine are served"
+            return Refusal(status=403, message=text)
         hosts = header_values(visit.headers, b"host")
         host = split_host(hosts[0].lower()) if len(hosts) == 1 else None
         if host is None:

@@ -18,7 +18,8 @@ def is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ip_address(host).is_loopback
+        # An IPv4 client of a socket for both.
+        return ip_address(host.removeprefix("::ffff:")).is_loopback
     except ValueError:
         return False
 
