@@ -304,6 +304,32 @@ async def test_ws_8_slow_client_is_sent_away_when_it_asked_for_that(
     assert last["payload"]["since"] == seen
 
 
+async def test_ws_10_client_that_is_gone_before_it_is_served_leaves_nothing(
+    server: HTTPServer,
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.transport.abort()
+    await writer.wait_closed()
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/events/stream",
+        "query_string": b"",
+        "headers": [],
+        "extensions": {sse.EXTENSION: {"transport": writer.transport}},
+    }
+    await server.gateway.streams(scope, receive, send)
+    assert len(server.gateway.streams) == 0
+
+
 async def test_ws_8_client_that_never_reads_is_cut(
     agent: FakeAgent, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

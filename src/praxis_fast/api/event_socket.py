@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from praxis_fast.api.broadcast import NO_FD
@@ -362,7 +363,9 @@ def limit_unsent(transport: asyncio.Transport) -> None:
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if raw is None or option is None or raw.family == getattr(socket, "AF_UNIX", -1):
         return
-    raw.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
+    # One that is closed by now has nothing to send.
+    with suppress(OSError):
+        raw.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
 
 
 def descriptor(transport: asyncio.Transport) -> int:

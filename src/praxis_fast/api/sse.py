@@ -356,19 +356,19 @@ class EventStreams:
         )
         self._clients[client] = None
         self._is_empty.clear()
-        # As the door saw it may be a while ago.
-        if (now := gateway.access.current(principal)) is None:
-            client.cut(REVOKED)
-        else:
-            principal = client.principal = now
         watcher = asyncio.create_task(watch(receive, client))
         transport = client.transport = transport_of(scope)
-        if transport is not None:
-            scope["extensions"][EXTENSION][IS_STREAM] = True
-            tune(transport)
-        hidden = gateway.hidden(principal, wanted.types) if wanted.types else []
-        opening = self._opening(scope["path"], rejected, hidden)
         try:
+            # As the door saw it may be a while ago.
+            if (now := gateway.access.current(principal)) is None:
+                client.cut(REVOKED)
+            else:
+                principal = client.principal = now
+            if transport is not None:
+                scope["extensions"][EXTENSION][IS_STREAM] = True
+                tune(transport)
+            hidden = gateway.hidden(principal, wanted.types) if wanted.types else []
+            opening = self._opening(scope["path"], rejected, hidden)
             await self._serve(client, since_of(scope, query), wanted, opening)
         except StalledError:
             logger.info("an event stream was not read for %g s", patience)
