@@ -676,6 +676,25 @@ async def test_number_of_endpoints_is_bounded(rig: Rig) -> None:
         await register(outbox)
 
 
+async def test_registering_at_the_same_time_neither_takes_over_nor_adds_too_many(
+    rig: Rig,
+) -> None:
+    outbox = await rig.open(webhooks=WebhookLimits(max_endpoints=3))
+    ann, bob = Principal(name="ann"), Principal(name="bob")
+    made = await asyncio.gather(
+        outbox.register({"id": "one", "url": f"{URL}/ann"}, owner=ann),
+        outbox.register({"id": "one", "url": f"{URL}/bob"}, owner=bob),
+        *(outbox.register({"url": URL}) for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert outbox.owner("one") == ann
+    (told,) = [each for each in await outbox.endpoints() if each["id"] == "one"]
+    assert told["url"] == f"{URL}/ann"
+    assert [type(each) for each in made].count(UsageError) == 1
+    assert [type(each) for each in made].count(ResourceLimitError) == 3
+    assert len(await outbox.endpoints()) == 3
+
+
 async def test_removed_endpoint_leaves_nothing(rig: Rig, outbox: Outbox) -> None:
     name = await register(outbox)
     rig.receiver.hold = asyncio.Event()

@@ -141,6 +141,7 @@ class Outbox:
         self.counters = WebhookCounters(stopwatch)
         self._lanes = Lanes(limits.webhooks.per_endpoint, limits.webhooks.total)
         self._endpoints = Endpoints(judge)
+        self._registering = asyncio.Lock()
         self._full: set[str] = set()
         # Messages that failed and wait, with their endpoints.
         self._retrying: dict[int, str] = {}
@@ -197,15 +198,18 @@ class Outbox:
         """
         endpoint = Endpoint.from_message(message, owner=owner, now=self._wall_clock())
         former = self._endpoints.get(endpoint.id)
-        is_new = former is None
         if former is not None:
             endpoint = replace(endpoint, owner=former.owner)
-        if is_new and len(self._endpoints) >= self._limits.max_endpoints:
-            number, limit = len(self._endpoints) + 1, self._limits.max_endpoints
-            raise ResourceLimitError(f"webhook {number}, limit {limit}")
         await self._sender.check(endpoint.url)
-        await self._writes.write(partial(store.save_endpoint, endpoint=endpoint))
-        self._endpoints.put(endpoint)
+        async with self._registering:
+            # Looking up the host takes a while, and others register meanwhile.
+            if self._endpoints.get(endpoint.id) is not former:
+                raise UsageError(f"webhook {endpoint.id!r} was changed meanwhile")
+            if former is None and len(self._endpoints) >= self._limits.max_endpoints:
+                number, limit = len(self._endpoints) + 1, self._limits.max_endpoints
+                raise ResourceLimitError(f"webhook {number}, limit {limit}")
+            await self._writes.write(partial(store.save_endpoint, endpoint=endpoint))
+            self._endpoints.put(endpoint)
         return endpoint
 
     async def remove(self, name: str) -> None:
