@@ -169,6 +169,33 @@ async def test_query_token_counts_for_streams_alone(serve: Callable[..., Any]) -
         assert json.loads(await client.recv())["type"] == "chatMessage"
 
 
+@pytest.mark.parametrize("token", ["admin-token", "canary"])
+async def test_key_2_token_in_the_query_is_in_no_access_log(
+    agent: FakeAgent, token: str
+) -> None:
+    # As uvicorn does, which writes down what stands there when the answer begins.
+    logged: list[bytes] = []
+    query = f"types=a.*&token={token}&tok%65n={token}".encode()
+    for path in ("/events/stream", "/ws"):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": query,
+            "headers": [(b"host", b"localhost"), (b"x-api-key", b"admin-token")],
+        }
+
+        async def send(message: Any, scope: dict[str, Any] = scope) -> None:
+            if message["type"] == "http.response.start":
+                logged.append(scope["query_string"])
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        await make_app(agent, access=guarded())(scope, receive, send)
+    assert logged == [b"types=a.*"] * 2
+
+
 async def test_rights_of_a_role_can_be_set(serve: Callable[..., Any]) -> None:
     server = await serve(access=guarded(rights={"guest": (), "user": ("audit",)}))
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:

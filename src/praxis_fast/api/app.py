@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -52,6 +53,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         visit = visit_of(scope, self._right)
+        hide_token(scope)
         verdict = await self._access.admit(visit, known=told_principal(scope))
         if not isinstance(verdict, Refusal):
             scope[PRINCIPAL] = verdict
@@ -82,6 +84,17 @@ def visit_of(scope: Scope, right: str | None = None) -> Visit:
         client=client[0] if client else None,
         right=right,
     )
+
+
+def hide_token(scope: Scope) -> None:
+    """Take the token out of the query: servers log it when they answer (KEY-2)."""
+    query: bytes = scope.get("query_string", b"")
+    if b"token=" in query:
+        parts = query.split(b"&")
+        kept = [
+            part for part in parts if "token" not in parse_qs(part.decode("latin-1"))
+        ]
+        scope["query_string"] = b"&".join(kept)
 
 
 def route_path(scope: Scope) -> str:
@@ -123,6 +136,7 @@ def make_app(
 
 async def upgrade_required(request: Request) -> Response:
     """These paths speak WebSocket only."""
+    hide_token(request.scope)
     return error_response(
         426,
         "upgrade required",
