@@ -448,6 +448,34 @@ async def test_db_3_full_disk_stops_acks_is_told_once_and_recovers(
     assert rig.receiver.got == [("t1", 1)]
 
 
+@pytest.mark.parametrize("status", [200, 404, 503])
+async def test_db_3_what_came_of_a_try_is_written_when_the_disk_has_room(
+    rig: Rig, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    name = await register(outbox)
+    rig.receiver.hold = asyncio.Event()
+    rig.receiver.answers = [Answer(status)]
+    await outbox.append(event())
+    await eventually(lambda: rig.receiver.running)
+
+    def no_room() -> None:
+        raise StoreError("0 bytes free on the disk")
+
+    writer = outbox._db._writer
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_check_space", no_room)
+        rig.receiver.hold.set()
+        await eventually(lambda: rig.reports)
+    # Anything that is written takes it along.
+    await register(outbox)
+    await settled(outbox)
+    (told,) = await outbox.deliveries(name)
+    state = {200: "delivered", 404: "dead", 503: "waiting"}[status]
+    assert (told["state"], told["attempts"], told["response_code"]) == (
+        *(state, 1, status),
+    )
+
+
 async def test_message_that_cannot_be_read_is_tried_later(
     rig: Rig, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -548,7 +548,9 @@ class Outbox:
         self._full.discard(name)
 
     def _on_store_fault(self, error: StoreError | None) -> None:
-        if error is not None:
+        if error is None:
+            self._writes.flush()
+        else:
             self._report("outbox_not_written", f"webhooks are not taken: {error}")
 
     def _clean_up(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,9 @@ class Writes:
             )
         except (ResourceLimitError, StoreError) as error:
             logger.warning("outbox: not written: %s", error)
-            self._fail(futures, error)
+            self._fail(futures, results, error)
         else:
-            written.add_done_callback(partial(self._on_written, futures))
+            written.add_done_callback(partial(self._on_written, futures, results))
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -92,24 +93,39 @@ class Writes:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def _on_written(
-        self, futures: list[Appended], written: asyncio.Future[list[list[Added]]]
+        self,
+        futures: list[Appended],
+        results: list[Result],
+        written: asyncio.Future[list[list[Added]]],
     ) -> None:
         error = written.exception()
         if error is not None:
-            self._fail(futures, error)
+            self._fail(futures, results, error)
             return
         self._waiting -= len(futures)
         for future, added in zip(futures, written.result(), strict=True):
             if not future.done():
                 future.set_result(added)
 
-    def _fail(self, futures: list[Appended], error: BaseException) -> None:
+    def _fail(
+        self, futures: list[Appended], results: list[Result], error: BaseException
+    ) -> None:
         self._waiting -= len(futures)
         for future in futures:
             if not future.done():
                 future.set_exception(error)
                 # Not everybody who writes waits for it.
                 future.exception()
+        if isinstance(error, (ResourceLimitError, StoreError)):
+            # The disk's fault, not theirs: they go with the next write.
+            for result in results:
+                self._keep(result)
+
+    def _keep(self, result: Result) -> None:
+        message = replace(result.message, body=b"")
+        kept = self._results.get(message.number)
+        if kept is None or kept.attempt.at <= result.attempt.at:
+            self._results[message.number] = replace(result, message=message)
 
 
 def _write(
