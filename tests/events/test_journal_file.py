@@ -34,6 +34,8 @@ class Life:
         self.files: list[JournalFile] = []
         self.reports: list[str] = []
         self.faults: list[sqlite3.Error] = []
+        self.is_late = False
+        """Whether what seems to fail has reached the disk."""
 
     async def begin(
         self,
@@ -69,6 +71,8 @@ class Life:
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
                 if sql == "COMMIT" and life.faults:
+                    if life.is_late:
+                        super().execute(sql)
                     raise life.faults.pop()
                 return super().execute(sql, *args)
 
@@ -240,6 +244,25 @@ async def test_bus_4_epoch_changes_when_the_reserved_numbers_run_out(
     assert file.journal.position("e1-20") == 20
     with pytest.raises(ResetError, match="future"):
         file.journal.position("e1-21")
+
+
+async def test_db_4_what_reached_the_disk_all_the_same_is_read_once(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "RETRY", 0.01)
+    bus, file = await life.begin(max_waiting=100)
+    life.is_late = True
+    life.faults = [sqlite3.OperationalError("disk I/O error")]
+    publish(bus, 90)
+    await eventually(lambda: file.is_degraded)
+    # The first 50 have no room any more.
+    publish(bus, 60)
+    await file.written(150)
+    assert file.lost == 50
+    for position in (0, 30, 70, 120):
+        past = await file.journal.fetch(position, 128)
+        numbers = [entry.event.seq for entry in past.entries]
+        assert numbers == list(range(position + 1, 151))
 
 
 async def test_bus_4_a_second_process_takes_the_file_over(life: Life) -> None:

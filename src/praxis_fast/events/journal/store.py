@@ -205,8 +205,13 @@ def read(
     found: list[list[StoredEvent]] = []
     number = 0
     for (data,) in rows:
-        found.append(_decoded(data, position))
-        number += len(found[-1])
+        events = _decoded(data, position)
+        found.append(events)
+        number += len(events)
+        if events:
+            # The next page holds some of them again where a write that seemed to fail
+            # reached the disk and its oldest events were let go before the next try.
+            position = events[-1].seq
         if number >= max_events:
             break
     rows.close()
