@@ -325,6 +325,18 @@ async def test_redrive_takes_dead_letters_by_id(rig: Rig, outbox: Outbox) -> Non
     assert (await health(outbox, name))["dead"] == 2
 
 
+async def test_redrive_brings_no_removed_endpoint_back(
+    rig: Rig, outbox: Outbox
+) -> None:
+    name = await register(outbox)
+    rig.receiver.answers = [Answer(404)]
+    await outbox.append(event())
+    await settled(outbox)
+    await asyncio.gather(outbox.remove(name), outbox.redrive(name))
+    assert name not in outbox
+    assert (await outbox.figures()).waiting == 0
+
+
 async def test_history_tells_every_try_newest_first(rig: Rig, outbox: Outbox) -> None:
     name = await register(outbox)
     rig.receiver.answers = [Answer(500), Answer(error="not connected: refused")]

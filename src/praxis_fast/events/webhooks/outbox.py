@@ -279,9 +279,12 @@ class Outbox:
 
     async def redrive(self, name: str, ids: Sequence[str] | None = None) -> int:
         """Send dead letters again, all or these; a disabled endpoint is enabled."""
-        endpoint = self._endpoints.need(name)
+        self._endpoints.need(name)
         redrive = partial(store.redrive, endpoint=name, ids=ids)
         chosen: list[tuple[str, int]] = await self._writes.write(redrive)
+        # It may have been changed meanwhile, or removed and its messages with it.
+        if (endpoint := self._endpoints.get(name)) is None:
+            return 0
         self.counters.redriven += len(chosen)
         self._endpoints.put(endpoint)
         for task, number in chosen:
@@ -476,8 +479,8 @@ class Outbox:
         self._endpoints.failed(name)
         pause = self._pause(message, attempt, answer)
         if pause is not None:
-            # It may have been removed while its receiver thought.
-            if name in self._endpoints:
+            # It may have been removed or disabled while its receiver thought.
+            if self._endpoints.is_enabled(name):
                 self._retrying[message.number] = name
             self._record(message, attempt, "waiting", attempt.at + pause)
             return self._clock() + pause
