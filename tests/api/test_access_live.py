@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,9 +15,16 @@ import websockets
 
 from praxis_fast.agent.access import AccessConfig, JWTConfig
 from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.principals import PRINCIPAL
+from praxis_fast.api.access.revision import Revision
 from praxis_fast.api.access.rights import ROUTES, needed
 from praxis_fast.api.app import make_app, visit_of
+from praxis_fast.api.embedding import event_gateway
+from praxis_fast.events.access.policy import EventPolicy
+from praxis_fast.events.access.principal import Principal
 from praxis_fast.events.access.rule import Rule
+from praxis_fast.events.bus import EventBus
+from praxis_fast.events.filter import EventFilter
 from tests.api.test_credentials import entry, write
 from tests.api.test_gateway import eventually, ws_url
 from tests.api.tokens import (
@@ -430,6 +438,68 @@ async def test_bus_1_revoked_client_is_closed_within_seconds(
     assert [m["type"] for m in await bob.receive_many(2)] == ["one", "two"]
     with pytest.raises(websockets.InvalidStatus):
         await connect("/events", to=changing, additional_headers=bearer("ann"))
+
+
+async def test_bus_1_expiry_that_was_set_later_holds(
+    serve: Callable[..., Any], connect: Connect, path: Path
+) -> None:
+    wall = [NOW]
+    config = AccessConfig(file=str(path))
+    server = await serve(access=Access(config=config, wall_clock=lambda: wall[0]))
+    ann = await connect("/ws", to=server, additional_headers=bearer("ann"))
+    stream = Stream(server).open(bearer("ann"))
+    async with stream:
+        await eventually(lambda: len(server.gateway.streams) == 1)
+        until = ", expires: '2027-01-15T08:00:10Z'}"
+        write(path, "credentials:\n" + entry("ann", "admin").replace("}", until))
+        assert await server.gateway.access.refresh()
+        assert (await ann.ask("PING"))["type"] == "PONG"
+        wall[0] = NOW + 10
+        assert await ann.close_code() == (4001, "credentials revoked")
+        assert (await stream.next())["payload"] == {"reason": "credentials revoked"}
+
+
+async def test_bus_1_expiry_holds_where_the_program_around_us_lets_in() -> None:
+    wall, sent, bus = [NOW], list[bytes](), EventBus()
+    access = Access(wall_clock=lambda: wall[0])
+    assert not access.is_guarded
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    async with event_gateway(bus, access=access) as gateway:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/events/stream",
+            "headers": [],
+            "query_string": b"",
+            PRINCIPAL: Principal(name="ann", expires=NOW + 10),
+        }
+        # Nothing comes from the client, and it stays.
+        stream = asyncio.create_task(
+            gateway.streams(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        )
+        await eventually(lambda: len(gateway.streams) == 1)
+        wall[0] = NOW + 10
+        async with asyncio.timeout(10):
+            await stream
+    await bus.close()
+    assert b"credentials revoked" in sent[-1]
+
+
+def test_bus_1_whoever_a_policy_cannot_judge_is_ended_and_nobody_else() -> None:
+    class Picky(EventPolicy):
+        def filter(self, principal: Principal, wanted: EventFilter) -> EventFilter:
+            if principal.name == "bob":
+                raise KeyError(principal.name)
+            return super().filter(principal, wanted)
+
+    access = Access(policy=Picky())
+    judge = Revision(access, access.policy)
+    for who, reason in (("ann", ""), ("bob", "credentials revoked"), ("cid", "")):
+        client = SimpleNamespace(principal=Principal(name=who), address=None)
+        assert judge(client).reason == reason
 
 
 async def test_bus_1_demoted_client_goes_on_with_less(

@@ -157,8 +157,10 @@ class EventSocket(asyncio.Protocol):
             if is_waiting:
                 self.abort()
             self.close(REVOKED_CODE, verdict.reason)
-        elif verdict.reason:
-            self.principal = self._conversation.principal = verdict.principal
+            return
+        # It may end at another time, even where it sees the same.
+        self.principal = self._conversation.principal = verdict.principal
+        if verdict.reason:
             self._gateway.restrict(self, self._conversation.wanted)
 
     def abort(self) -> None:

@@ -433,10 +433,12 @@ class EventStreams:
     def rejudge(self, judge: Callable[[SSEClient], Verdict]) -> None:
         """End whoever may no longer watch, or not as before; the latter come back."""
         for client in list(self._clients):
-            reason = judge(client).reason
-            if reason and not client.is_ending:
+            verdict = judge(client)
+            # It may end at another time, even where it sees the same.
+            client.principal = verdict.principal or client.principal
+            if verdict.reason and not client.is_ending:
                 self._gateway.broadcast.remove(client)
-                client.cut(reason)
+                client.cut(verdict.reason)
 
     def _opening(self, path: str, rejected: list[str], hidden: list[str]) -> bytes:
         messages: list[Mapping[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from praxis_fast.api.access.access import Access
     from praxis_fast.events.access.policy import EventPolicy
     from praxis_fast.events.access.principal import Principal
+
+logger = logging.getLogger(__name__)
 
 REVOKED = "credentials revoked"
 CHANGED = "access changed"
@@ -59,7 +62,10 @@ class Revision:
         if now is None or EVENTS not in self._access.rights(now):
             return Verdict(None, REVOKED)
         everything = EventFilter()
-        seen = self._before.filter(principal, everything)
-        if seen == self._access.policy.filter(now, everything):
-            return Verdict(now)
-        return Verdict(now, CHANGED)
+        try:
+            seen = self._before.filter(principal, everything)
+            is_same = seen == self._access.policy.filter(now, everything)
+        except Exception:  # a policy is foreign code: whoever it cannot judge must go
+            logger.exception("a client cannot be judged, and is ended")
+            return Verdict(None, REVOKED)
+        return Verdict(now, "" if is_same else CHANGED)
