@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, ClassVar
 
+from praxis_fast.errors import UsageError
 from praxis_fast.events.priority import Priority
 
 if TYPE_CHECKING:
@@ -83,6 +85,13 @@ def any_source(patterns: frozenset[str], source: str | None) -> bool:
     )
 
 
+def refuse_async(*methods: Callable[..., object]) -> None:
+    """Refuse methods that give a coroutine, which would count as yes."""
+    for method in methods:
+        if iscoroutinefunction(method):
+            raise UsageError(f"{method.__qualname__} must not be async")
+
+
 @dataclass(frozen=True, eq=False)
 class EventFilter:
     """All conditions must hold; one that is None restricts nothing.
@@ -124,6 +133,7 @@ class EventFilter:
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        refuse_async(cls.matches)
         cls.overrides_matches = cls.matches is not EventFilter.matches
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ from praxis_fast.events.filter import (
     EventFilter,
     any_glob,
     any_source,
+    refuse_async,
     tag_holds,
 )
 
@@ -252,6 +253,10 @@ class EventPolicy:
     events hides nothing. Subclasses override `may_see`, or `filter` to make filters of
     their own.
     """
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        refuse_async(cls.may_see, cls.filter)
 
     def __init__(
         self,
