@@ -497,6 +497,16 @@ async def test_publish_and_wait_returns_the_answer(bus: EventBus) -> None:
     assert answer.required_role == "user"
 
 
+async def test_bus_1_answer_is_as_sensitive_as_the_question(bus: EventBus) -> None:
+    secret = {"sensitivity": "secret", "segment": "plant", "domain": "a.example"}
+    question = bus.publish("tool.ask", tags=secret | {"other": "x"})
+    assert bus.reply(question).tags == secret
+    told = bus.reply(question, tags={"sensitivity": "public", "mine": ""}).tags
+    assert told == secret | {"sensitivity": "public", "mine": ""}
+    assert bus.reply(question, tags=["mine"]).tags == secret | {"mine": ""}
+    assert bus.reply(bus.publish("tool.ask")).tags == {}
+
+
 async def test_publish_and_wait_takes_the_first_answer_only(bus: EventBus) -> None:
     for number in range(2):
         bus.subscribe(

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from praxis_fast.core import Matcher
 from praxis_fast.errors import ResourceLimitError, UsageError
+from praxis_fast.events.access.rule import LIMITING
 from praxis_fast.events.catalogue import PRIORITIES
 from praxis_fast.events.clocktext import ClockText
 from praxis_fast.events.event import Event, EventFilter, Priority, Tags
@@ -215,6 +216,8 @@ class EventBus:
         **fields: Any,
     ) -> Event:
         """Answer an event; what limits who may see the question limits the answer."""
+        limiting = {name: event.tags[name] for name in LIMITING if name in event.tags}
+        fields["tags"] = limiting | Tags(fields.get("tags"))
         given = {
             "correlation_id": event.correlation_id or event.id,
             "task_id": event.task_id,

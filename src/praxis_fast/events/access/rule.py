@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # The tags that say where an event belongs and how sensitive it is.
 SEGMENT, DOMAIN, SENSITIVITY = "segment", "domain", "sensitivity"
+LIMITING = (SEGMENT, DOMAIN, SENSITIVITY)
 
 # The keys of event data that hold addresses of the event's peer.
 _ADDRESS_KEYS = ("addresses", "address", "listen_addresses", "addr")
