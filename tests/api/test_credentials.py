@@ -357,6 +357,11 @@ async def test_file_adds_roles_rights_rules_and_segments(path: Path) -> None:
         ("- a", "mapping"),
         ("{", "not YAML"),
         ("credentials: []\ncredentials: []", "given twice"),
+        # A bad value, and what is there while the file is being written.
+        ("revoked: [2027-13-01]", "revoked: month must be in 1..12"),
+        ("", "says nothing"),
+        ("# rules of the plant\n", "says nothing"),
+        ("credentials:\n" + entry("ann", "admin") * 2, "'ann' is given twice"),
     ],
 )
 async def test_file_that_says_nothing_usable_changes_nothing(

@@ -77,7 +77,10 @@ def _walk(
             yield from _walk(loader, value_node, name, sections, f"{key}.")
         elif key not in sections:
             _refuse_twins(value_node, name, key, set())
-            value = loader.construct_object(value_node, deep=True)
+            try:
+                value = loader.construct_object(value_node, deep=True)
+            except ValueError as error:  # such as a month 13
+                raise _wrong(value_node, name, key, str(error)) from error
             yield key, Entry(value, name, key_node.start_mark.line + 1)
 
 

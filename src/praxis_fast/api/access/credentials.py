@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from praxis_fast.errors import UsageError
 from praxis_fast.events.access.principal import Attributes, Principal
 from praxis_fast.events.access.roles import ADMIN
 
@@ -71,8 +72,11 @@ class Credentials:
         self._known: dict[bytes, Principal] = {}
         for credential in listed:
             if credential.name not in revoked:
-                principal = _principal(credential)
-                self._known[bytes.fromhex(credential.hash)] = principal
+                digest = bytes.fromhex(credential.hash)
+                if digest in self._known:
+                    name = credential.name
+                    raise UsageError(f"the hash of credential {name!r} is given twice")
+                self._known[digest] = _principal(credential)
         if token is not None:
             self._known[Shown("bearer", token.encode()).digest] = Principal(
                 name=TOKEN, roles=frozenset({ADMIN}), credential=TOKEN

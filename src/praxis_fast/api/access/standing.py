@@ -92,6 +92,9 @@ class AccessFileReader:
             key: entry.value
             for key, entry in parse_yaml(data, self._path, frozenset()).items()
         }
+        if not values and data.strip() != b"{}":
+            # So it looks while it is written: all it revokes and denies is gone.
+            raise self._error("says nothing; write {} if that is meant")
         try:
             return msgspec.convert(values, AccessFile)
         except msgspec.ValidationError as error:
