@@ -488,6 +488,28 @@ async def test_db_3_what_came_of_a_try_is_written_when_the_disk_has_room(
     )
 
 
+async def test_hk_5_tries_get_rarer_while_the_disk_is_full(
+    rig: Rig, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(outbox)
+    rig.receiver.judge = lambda message: Answer(503)
+
+    def no_room() -> None:
+        raise StoreError("0 bytes free on the disk")
+
+    await outbox.append(event())
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox._db._writer, "_check_space", no_room)
+        for _ in range(12):
+            await eventually(lambda: not outbox._tasks and not outbox._is_pump_due)
+            rig.clock.now += 20
+            outbox.pump()
+        await eventually(lambda: not outbox._tasks)
+    # The sixth one is due after about 300 s.
+    tries = [headers["X-Praxis-Attempt"] for _, headers, _ in rig.receiver.requests]
+    assert tries == ["1", "2", "3", "4", "5"]
+
+
 async def test_message_that_cannot_be_read_is_tried_later(
     rig: Rig, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -442,8 +442,7 @@ class Outbox:
         """When the message is due again; None when it is done with."""
         message = self._fresh.take(slot.endpoint, slot.number)
         if message is None:
-            load = partial(store.load_message, number=slot.number)
-            message = await self._db.read(load)
+            message = await self._load(slot.number)
         endpoint = self._endpoints.get(slot.endpoint)
         if message is None or endpoint is None:
             return None
@@ -465,6 +464,14 @@ class Outbox:
         self.counters.answered(answer, duration)
         attempt = Attempt(at, duration, answer.status, _error(answer))
         return self._settle(slot, message, attempt, answer)
+
+    async def _load(self, number: int) -> Message | None:
+        # The disk may not know yet how often it was tried.
+        tried = self._writes.tried(number)
+        message = await self._db.read(partial(store.load_message, number=number))
+        if message is None or tried is None or tried.attempts <= message.attempts:
+            return message
+        return replace(tried, body=message.body)
 
     def _settle(
         self, slot: Slot, message: Message, attempt: Attempt, answer: Answer

@@ -5,7 +5,7 @@ Everything here is a function of a connection, run in one of the database's thre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -110,6 +110,15 @@ class Message:
     attempts: int = 0
     tries: int = 0
     since: float | None = None
+
+    def tried(self, attempt: Attempt) -> Message:
+        """The same after one more try."""
+        return replace(
+            self,
+            attempts=self.attempts + 1,
+            tries=self.tries + 1,
+            since=attempt.at if self.since is None else self.since,
+        )
 
 
 @dataclass(frozen=True, slots=True)

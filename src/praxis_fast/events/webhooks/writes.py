@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from praxis_fast.events.webhooks.store import Added, NewMessage, Result
+    from praxis_fast.events.webhooks.store import Added, Message, NewMessage, Result
     from praxis_fast.store.database import Database
 
     Appended = asyncio.Future[list[Added]]
@@ -37,6 +37,8 @@ class Writes:
         self._messages: list[tuple[NewMessage, Sequence[str]]] = []
         self._futures: list[Appended] = []
         self._results: dict[int, Result] = {}
+        # The newest of each message, until it is on the disk.
+        self._unwritten: dict[int, Result] = {}
         self._is_scheduled = False
 
     def append(self, message: NewMessage, endpoints: Sequence[str]) -> Appended:
@@ -61,8 +63,14 @@ class Writes:
         number = result.message.number
         if number in self._results:
             self.flush()
-        self._results[number] = result
+        result = replace(result, message=replace(result.message, body=b""))
+        self._results[number] = self._unwritten[number] = result
         self._schedule()
+
+    def tried(self, number: int) -> Message | None:
+        """A message, without its body, after a try that is not on the disk yet."""
+        result = self._unwritten.get(number)
+        return None if result is None else result.message.tried(result.attempt)
 
     def write(self, work: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
         """Have something else done, behind everything collected so far."""
@@ -103,6 +111,7 @@ class Writes:
             self._fail(futures, results, error)
             return
         self._waiting -= len(futures)
+        self._forget(results)
         for future, added in zip(futures, written.result(), strict=True):
             if not future.done():
                 future.set_result(added)
@@ -116,16 +125,19 @@ class Writes:
                 future.set_exception(error)
                 # Not everybody who writes waits for it.
                 future.exception()
-        if isinstance(error, (ResourceLimitError, StoreError)):
-            # The disk's fault, not theirs: they go with the next write.
-            for result in results:
-                self._keep(result)
+        if not isinstance(error, (ResourceLimitError, StoreError)):
+            self._forget(results)
+            return
+        # The disk's fault, not theirs: they go with the next write.
+        for result in results:
+            number = result.message.number
+            if self._unwritten.get(number) is result:
+                self._results[number] = result
 
-    def _keep(self, result: Result) -> None:
-        message = replace(result.message, body=b"")
-        kept = self._results.get(message.number)
-        if kept is None or kept.attempt.at <= result.attempt.at:
-            self._results[message.number] = replace(result, message=message)
+    def _forget(self, results: list[Result]) -> None:
+        for result in results:
+            if self._unwritten.get(result.message.number) is result:
+                del self._unwritten[result.message.number]
 
 
 def _write(
