@@ -40,17 +40,20 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-@pytest.fixture
-async def agent(tmp_path: Path, path: Path) -> AsyncIterator[Agent]:
-    config = AgentConfig(
+def configured(path: Path, *, has_http: bool = True) -> AgentConfig:
+    return AgentConfig(
         p2p=P2PConfig(enabled=False),
-        http=HTTPConfig(enabled=True, port=0),
+        http=HTTPConfig(enabled=has_http, port=0),
         webhooks=WebhooksConfig(enabled=True, allow_loopback=True),
         audit=AuditConfig(enabled=True, types=("my.*",)),
         access=AccessConfig(file=str(path)),
-        data_dir=str(tmp_path / "data"),
+        data_dir=str(path.parent / "data"),
     )
-    async with Agent(config) as running:
+
+
+@pytest.fixture
+async def agent(path: Path) -> AsyncIterator[Agent]:
+    async with Agent(configured(path)) as running:
         yield running
 
 
@@ -91,6 +94,23 @@ async def test_bus_1_webhook_shows_what_its_owner_may_see(
     await agent.reload_access()
     agent.bus.publish("my.fourth")
     await eventually(lambda: got(receiver)[2:] == ["my.fourth"])
+
+
+async def test_bus_1_owners_are_judged_where_nothing_is_served(
+    receiver: Receiver, path: Path
+) -> None:
+    async with Agent(configured(path)) as first:
+        assert first.http is not None
+        url = first.http.url
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            for name in ("bob", "cy"):
+                assert await register(client, receiver, name, name) == 201
+    write(path, listed(ann="admin", cy="user"))
+    async with Agent(configured(path, has_http=False)) as second:
+        assert second.http is None
+        second.bus.publish("my.secret", tags={"sensitivity": "secret"})
+        second.bus.publish("my.open")
+        await eventually(lambda: got(receiver) == ["my.open"])
 
 
 async def test_bus_1_message_that_waits_is_withheld_from_a_demoted_owner(

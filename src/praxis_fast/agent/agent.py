@@ -230,7 +230,8 @@ class Agent:
 
     def _make_access(self) -> Access | None:
         http = self.config.http
-        if not http.enabled:
+        # Webhooks have owners, who may have lost their rights, without HTTP as well.
+        if not (http.enabled or self.config.webhooks.enabled):
             return None
         # Imported here, as the server below: an agent without HTTP need not load it.
         from praxis_fast.api.access.access import Access
@@ -248,7 +249,7 @@ class Agent:
 
     async def _start_http(self, parts: AsyncExitStack) -> None:
         http = self.config.http
-        if self.access is None:
+        if not http.enabled:
             return
         from praxis_fast.api.server import HTTPServer
 
