@@ -265,6 +265,26 @@ async def test_db_4_what_reached_the_disk_all_the_same_is_read_once(
         assert numbers == list(range(position + 1, 151))
 
 
+async def test_db_1_what_is_published_while_the_file_is_opened_is_not_acknowledged(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = EventBus(epoch="e1")
+    file = JournalFile(life.path, bus, limits=Limits(store=QUICK))
+    life.files.append(file)
+    write = file._db.write
+    with monkeypatch.context() as patch:
+        patch.setattr(file._db, "write", lambda work: [write(work), publish(bus, 2)][0])
+        await file.open()
+    publish(bus, 1)
+    await file.written(3)
+    for seq in (1, 2):
+        with pytest.raises(StoreError, match=f"event {seq} was lost"):
+            await file.written(seq)
+    with pytest.raises(ResetError, match="evicted"):
+        file.journal.position("e1-1")
+    assert file.journal.position("e1-2") == 2
+
+
 async def test_bus_4_a_second_process_takes_the_file_over(life: Life) -> None:
     old, first = await life.begin(epoch="e1")
     publish(old, 5)

@@ -168,9 +168,9 @@ class JournalFile:
             await self._db.close()
             raise
         self._kept, self._former = taken.kept, taken.former
-        # Whatever had these numbers is not here any more.
-        self._losses = [range(taken.kept.last + 1, taken.start + 1)]
         bus.continue_epoch(taken.kept.epoch, taken.start)
+        # Whatever had these numbers is not here any more, or came before we listened.
+        self._losses = [range(taken.kept.last + 1, bus.seq + 1)]
         bus.reserve(taken.start + RESERVE)
 
     async def _set_aside(self, error: StoreError) -> None:
