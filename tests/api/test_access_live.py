@@ -440,6 +440,33 @@ async def test_bus_1_revoked_client_is_closed_within_seconds(
         await connect("/events", to=changing, additional_headers=bearer("ann"))
 
 
+async def test_bus_1_slow_issuer_holds_no_revocation_back(
+    serve: Callable[..., Any], connect: Connect, path: Path
+) -> None:
+    asked, done = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(_: object, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await done.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as issuer:
+        url = f"http://127.0.0.1:{issuer.sockets[0].getsockname()[1]}/keys"
+        jwt = JWTConfig(issuer=ISSUER, audience=(AUDIENCE,), jwks_url=url)
+        access = Access(config=AccessConfig(file=str(path), jwt=jwt))
+        server = await serve(access=access)
+        ann = await connect("/ws", to=server, additional_headers=bearer("ann"))
+        await asked.wait()
+        write(path, "credentials:\n" + entry("bob", "user"))
+        assert await ann.close_code() == (4001, "credentials revoked")
+        tokens = access._web_tokens
+        assert tokens is not None
+        # It is still being asked.
+        assert (len(tokens.keys), tokens.keys.failures) == (0, 0)
+        done.set()
+        await tokens.keys.close()
+
+
 async def test_bus_1_expiry_that_was_set_later_holds(
     serve: Callable[..., Any], connect: Connect, path: Path
 ) -> None:

@@ -134,7 +134,9 @@ class EventGateway:
         )
         self._policy = access.policy
         self._denials = Denials(bus, self.loop.time)
-        self._refreshing: asyncio.Task[None] | None = None
+        # Two tasks: an issuer that takes its time must hold no revocation back.
+        self._reading_file: asyncio.Task[bool] | None = None
+        self._reading_keys: asyncio.Task[bool] | None = None
         access.on_change.append(self.rejudge)
         access.on_denied = access.on_denied or self._on_denied
         access.on_fault = access.on_fault or self._tell_fault
@@ -413,12 +415,11 @@ class EventGateway:
         self.streams.rejudge(
             lambda who: expired if who.principal.is_expired(now) else Verdict(None)
         )
-        is_idle = self._refreshing is None or self._refreshing.done()
-        if is_idle and self.access.is_stale:
-            self._refreshing = self.loop.create_task(self._refresh_access())
-
-    async def _refresh_access(self) -> None:
-        await self.access.refresh()
+        access = self.access
+        if access.is_file_changed and _is_idle(self._reading_file):
+            self._reading_file = self.loop.create_task(access.refresh_file())
+        if access.are_keys_due and _is_idle(self._reading_keys):
+            self._reading_keys = self.loop.create_task(access.refresh_keys())
 
     def _on_denied(self, visit: Visit, refusal: Refusal) -> None:
         if refusal.retry_after is not None:
@@ -448,8 +449,9 @@ class EventGateway:
             await self._is_empty.wait()
             await asyncio.gather(ending, return_exceptions=True)
         self.access.on_change.remove(self.rejudge)
-        if self._refreshing is not None:
-            await asyncio.wait({self._refreshing})
+        for task in (self._reading_file, self._reading_keys):
+            if task is not None:
+                await asyncio.wait({task})
         await self.rejoining.close()
         self.broadcast.close()
         if self.journal_file is None:
@@ -510,6 +512,10 @@ class EventGateway:
         rest = clients[TICK_SLICE:]
         if rest:
             self.loop.call_soon(self._look_at, rest, now)
+
+
+def _is_idle(task: asyncio.Task[bool] | None) -> bool:
+    return task is None or task.done()
 
 
 def _reason(fault: str) -> str:

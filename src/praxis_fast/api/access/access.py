@@ -231,12 +231,20 @@ class Access:
     # what changes
 
     @property
+    def are_keys_due(self) -> bool:
+        """Whether the issuer's keys are to be looked at again."""
+        tokens = self._web_tokens
+        return tokens is not None and tokens.has_keys and tokens.keys.is_due
+
+    @property
+    def is_file_changed(self) -> bool:
+        """Whether the access file is to be read again."""
+        return self._file is not None and self._file.has_changed
+
+    @property
     def is_stale(self) -> bool:
         """Whether there is something to be read again."""
-        tokens = self._web_tokens
-        if tokens is not None and tokens.has_keys and tokens.keys.is_due:
-            return True
-        return self._file is not None and self._file.has_changed
+        return self.are_keys_due or self.is_file_changed
 
     def now(self) -> float:
         """Epoch seconds, as credentials expire."""
@@ -244,19 +252,34 @@ class Access:
 
     async def refresh(self, *, is_forced: bool = False) -> bool:
         """Read again what has changed, or all; whether anything was read."""
-        tokens = self._web_tokens
-        is_changed = False
-        if tokens is not None and tokens.has_keys and (tokens.keys.is_due or is_forced):
-            await tokens.keys.refresh()
-            is_changed = True
+        is_read = await self.refresh_file(is_forced=is_forced)
+        return await self.refresh_keys(is_forced=is_forced) or is_read
+
+    async def refresh_file(self, *, is_forced: bool = False) -> bool:
+        """The same for the access file, which waits for no issuer."""
         # One at a time: what was read later must not give way to what was read before.
         async with self._reading:
-            if self._file is not None and (is_forced or self._file.has_changed):
-                is_changed |= await self._read_again(self._file)
-        if is_changed:
-            for listener in tuple(self.on_change):
-                listener()
-        return is_changed
+            if self._file is None or not (is_forced or self._file.has_changed):
+                return False
+            if not await self._read_again(self._file):
+                return False
+        self._tell_change()
+        return True
+
+    async def refresh_keys(self, *, is_forced: bool = False) -> bool:
+        """The same for the issuer's keys."""
+        tokens = self._web_tokens
+        if tokens is None or not tokens.has_keys:
+            return False
+        if not (tokens.keys.is_due or is_forced):
+            return False
+        await tokens.keys.refresh()
+        self._tell_change()
+        return True
+
+    def _tell_change(self) -> None:
+        for listener in tuple(self.on_change):
+            listener()
 
     async def _read_again(self, file: AccessFileReader) -> bool:
         try:
