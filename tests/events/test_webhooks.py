@@ -257,6 +257,13 @@ async def test_receiver_that_is_down_or_speaks_junk_is_an_error_in_words(
     assert (answer.error or "").startswith("not connected: ")
 
 
+async def test_error_about_a_url_does_not_tell_its_query(make: Any) -> None:
+    # Parsers differ about this one.
+    client = await make(AddressGate(allow_loopback=True))
+    answer = await client.post("https://[::1]x/?token=canary", {}, BODY)
+    assert answer == Answer(error="refused: webhook url is malformed", reason="refused")
+
+
 async def test_client_that_is_not_open_says_so() -> None:
     client = WebhookClient(AddressGate(), WebhookLimits())
     with pytest.raises(UsageError, match="not open"):

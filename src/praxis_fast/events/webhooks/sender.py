@@ -134,6 +134,9 @@ class WebhookClient:
         except aiohttp.ClientConnectorError as error:
             text = f"not connected: {error.os_error}"[:512]
             return Answer(error=text, reason="connection")
+        except aiohttp.InvalidURL:
+            # It would quote the URL, and tokens like to stand in queries.
+            return Answer(error="refused: webhook url is malformed", reason="refused")
         except WebhookRefusedError as error:
             return Answer(error=f"refused: {error}"[:512], reason="refused")
         except (aiohttp.ClientError, OSError, ValueError) as error:
