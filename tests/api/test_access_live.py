@@ -504,9 +504,7 @@ async def test_bus_1_expiry_holds_where_the_program_around_us_lets_in() -> None:
             PRINCIPAL: Principal(name="ann", expires=NOW + 10),
         }
         # Nothing comes from the client, and it stays.
-        stream = asyncio.create_task(
-            gateway.streams(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
-        )
+        stream = asyncio.create_task(gateway.streams(scope, asyncio.Event().wait, send))
         await eventually(lambda: len(gateway.streams) == 1)
         wall[0] = NOW + 10
         async with asyncio.timeout(10):

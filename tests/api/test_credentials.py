@@ -211,7 +211,7 @@ def test_http_5_refusals_are_told_without_the_credential() -> None:
     ann = access(credentials=(credential("ann", "user"),))
     ann.on_denied = lambda visit, refusal: told.append((visit, refusal))
     ann.judge(visit())
-    ann.judge(visit(("x-api-key", "canary")))
+    ann.judge(visit(("x-api-key", "canary"), query=b"token=canary"))
     ann.judge(shows("ann-token", method="POST", path="/webhooks"))
     ann.judge(Visit(headers=[(b"host", b"evil.example")]))
     assert [(r.status, r.kind, r.reason, r.who) for _, r in told] == [
@@ -219,7 +219,7 @@ def test_http_5_refusals_are_told_without_the_credential() -> None:
         (401, "api_key", "unknown", None),
         (403, "none", "no right webhooks", "ann"),
     ]
-    assert "canary" not in repr([refusal for _, refusal in told])
+    assert "canary" not in repr(told)
 
 
 def test_program_around_us_may_know_its_clients() -> None:

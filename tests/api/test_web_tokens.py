@@ -190,6 +190,12 @@ async def test_http_5_junk_is_refused(text: str) -> None:
         check(await tokens_of(KEY), text)
 
 
+async def test_http_5_deep_header_is_refused() -> None:
+    deep = encoded(b'{"alg":"ES256","x":' + b"[" * 5000)
+    with pytest.raises(BadTokenError):
+        check(await tokens_of(KEY), f"{deep}.e30.e30")
+
+
 async def test_hs256_is_taken_with_a_secret_alone() -> None:
     secret = "s" * 32
     tokens = WebTokens(

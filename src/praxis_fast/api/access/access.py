@@ -14,7 +14,7 @@ import asyncio
 import inspect
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -47,11 +47,11 @@ _NOT_VALID = "a valid bearer token or api key is needed"
 class Visit:
     """A request, as far as it matters for letting it in."""
 
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
     """With lower-case names."""
     path: str = "/events"
     method: str = "GET"
-    query: bytes = b""
+    query: bytes = field(default=b"", repr=False)
     """Empty where a credential in the query does not count."""
     local: str | None = None
     """The address of ours that the client connected to."""

@@ -23,6 +23,9 @@ MAX_NAME = 128
 # The mark of the one key that is no key of a set; no quoted name looks like it.
 _SECRET = "!"  # noqa: S105 - a name
 
+# What a token that is none may raise besides PyJWT's own; the last a deep header.
+_BROKEN = (ValueError, TypeError, RecursionError)
+
 _NO_PYJWT = "json web tokens need PyJWT: pip install 'praxis-fast[auth]'"
 
 
@@ -90,7 +93,7 @@ class WebTokens:
                     "verify_iat": False,
                 },
             )
-        except (jwt.exceptions.PyJWTError, ValueError, TypeError) as error:
+        except (*_BROKEN, jwt.exceptions.PyJWTError) as error:
             raise BadTokenError(f"{type(error).__name__}") from None
         expires = self._check_times(claims)
         return self._principal(claims, mark, expires, roles)
