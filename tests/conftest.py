@@ -6,6 +6,7 @@ import importlib
 import itertools
 import random
 import shutil
+import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ NAMES = {
     "fanout": ["Fanout"],
     "sender": ["send_turn"],
 }
+
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and all programs
+# that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def load_backend(name: str) -> SimpleNamespace:
