@@ -513,6 +513,20 @@ async def test_bus_1_expiry_holds_where_the_program_around_us_lets_in() -> None:
     assert b"credentials revoked" in sent[-1]
 
 
+async def test_bus_1_whom_a_policy_cannot_judge_at_the_door_leaves_nothing_behind(
+    serve: Callable[..., Any],
+) -> None:
+    class Broken(EventPolicy):
+        def filter(self, principal: Principal, wanted: EventFilter) -> EventFilter:
+            raise KeyError(principal.name)
+
+    server = await serve(access=Access(policy=Broken()))
+    with pytest.raises(websockets.ConnectionClosed):
+        async with websockets.connect(ws_url(server, "/events"), proxy=None) as client:
+            await client.recv()
+    assert server.gateway.clients == 0
+
+
 def test_bus_1_whoever_a_policy_cannot_judge_is_ended_and_nobody_else() -> None:
     class Picky(EventPolicy):
         def filter(self, principal: Principal, wanted: EventFilter) -> EventFilter:

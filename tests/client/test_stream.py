@@ -209,6 +209,31 @@ async def test_bus_1_a_revoked_token_ends_the_stream(
     assert path != "/ws" or "4001 credentials revoked" in str(lost[0])
 
 
+@both
+async def test_a_token_in_the_url_is_told_nobody(path: str) -> None:
+    place = Place()
+    await place.start(token="canary-right")
+    base = place.url.replace("http", "ws") if path == "/ws" else place.url
+    told: list[str] = []
+
+    def events_of(token: str) -> EventStream:
+        events = EventStream(f"{base}{path}?token={token}", types=["x.*"], retries=0)
+        told.append(repr(events))
+        return events
+
+    with pytest.raises(AccessDeniedError) as refused:
+        await events_of("canary-wrong").connect()
+    async with events_of("canary-right") as events:
+        await place.stop()
+        with pytest.raises(NetworkError) as lost:
+            await soon(anext(events))
+    with pytest.raises(NetworkError) as gone:
+        await events_of("canary-right").connect()
+    told += [str(caught.value) for caught in (refused, lost, gone)]
+    assert all("?***" in text for text in told)
+    assert "canary" not in "".join(told)
+
+
 async def test_an_earlier_position_is_gone_on_from(place: Place) -> None:
     async with stream(place) as events:
         place.bus.publish("x.y")

@@ -313,6 +313,22 @@ def test_bus_1_policy_and_filter_that_would_always_say_yes_are_refused() -> None
                 return False
 
 
+def test_bus_1_what_a_policy_cannot_judge_is_hidden(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OwnTasks(EventPolicy):
+        def __init__(self) -> None:
+            """Without the one above."""
+
+        def may_see(self, principal: Principal, event: Event) -> bool:
+            return event.data["owner"] == principal.name
+
+    chosen = OwnTasks().filter(who("admin"), EventFilter())
+    for _ in range(3):
+        assert not chosen.matches(event())
+    assert caplog.text.count("OwnTasks raised KeyError('owner')") == 1
+
+
 class AccessControlledEventFilter(EventFilter):
     """As upstream documents it."""
 

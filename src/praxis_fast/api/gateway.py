@@ -317,7 +317,11 @@ class EventGateway:
             client.close(1008, _reason(fault))
         else:
             since = asked.get("since", [""])[0]
-            self._admit(client, welcome, conversation.wanted, since)
+            try:
+                self._admit(client, welcome, conversation.wanted, since)
+            except Exception:  # foreign code judged, and nobody knows the client yet
+                self.forget(client)
+                raise
         return client
 
     def _admit(

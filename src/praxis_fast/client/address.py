@@ -26,13 +26,20 @@ def is_sse(url: str) -> bool:
     return parts.scheme in ("http", "https") and path.endswith(_SSE_PATHS)
 
 
+def shown_url(url: str) -> str:
+    """The URL as people may see it: a token may stand in its query."""
+    bare, mark, _ = url.partition("?")
+    return f"{bare}?***" if mark else url
+
+
 def stream_url(url: str) -> str:
     """The same, or the URL itself when it names a stream, of whichever kind."""
     parts = urlsplit(url)
     scheme = _WEBSOCKET.get(parts.scheme)
     if scheme is None or not parts.hostname:
         raise UsageError(
-            f"url must begin with http://, https://, ws:// or wss://, not {url!r}"
+            "url must begin with http://, https://, ws:// or wss://, "
+            f"not {shown_url(url)!r}"
         )
     if parts.username is not None or parts.password is not None:
         raise UsageError("url must not hold a password; pass it as token")

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
+from praxis_fast.client.address import shown_url
 from praxis_fast.client.refusal import refusal
 from praxis_fast.client.sse_parser import SSEParser
 from praxis_fast.errors import (
@@ -39,7 +40,7 @@ class EventSource:
     def __init__(
         self, url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._url = url
+        self._url = shown_url(url)
         self._reader = reader
         self._writer = writer
         self._http = httptools.HttpResponseParser(self)
@@ -78,7 +79,9 @@ class EventSource:
                     source.abort()
                     raise
         except OSError as error:
-            raise NetworkError(f"no agent answers at {url} ({error})") from error
+            raise NetworkError(
+                f"no agent answers at {shown_url(url)} ({error})"
+            ) from error
         return source
 
     async def receive(self) -> dict[str, Any]:

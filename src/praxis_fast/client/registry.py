@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from praxis_fast.client.address import shown_url
 from praxis_fast.client.agent_entry import TYPES, AgentEntry, entry_after, peer_of
 from praxis_fast.client.items import Gap, Reset, Snapshot, StreamedEvent
 from praxis_fast.client.stream import EventStream
@@ -78,7 +79,7 @@ class AgentRegistry(Mapping[str, AgentEntry]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<AgentRegistry of {self._stream.url}: {len(self)} agents>"
+        return f"<AgentRegistry of {shown_url(self._stream.url)}: {len(self)} agents>"
 
     @property
     def is_current(self) -> bool:

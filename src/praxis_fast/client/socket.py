@@ -14,6 +14,7 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
+from praxis_fast.client.address import shown_url
 from praxis_fast.client.refusal import refusal
 from praxis_fast.errors import (
     ConnectionLostError,
@@ -58,6 +59,7 @@ class Socket:
         without one for another it counts as gone. Time in which nobody waits for a
         message does not count: what the agent says then is not read.
         """
+        shown = shown_url(url)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
             connection = await _Connect(
@@ -75,13 +77,14 @@ class Socket:
         except InvalidStatus as error:
             answer = error.response
             raise refusal(
-                url, answer.status_code, answer.reason_phrase, bytes(answer.body or b"")
+                *(shown, answer.status_code, answer.reason_phrase),
+                bytes(answer.body or b""),
             ) from error
         except (OSError, InvalidMessage) as error:
-            raise NetworkError(f"no agent answers at {url} ({error})") from error
+            raise NetworkError(f"no agent answers at {shown} ({error})") from error
         except InvalidHandshake as error:
-            raise WrongServerError(f"{url} is no event stream ({error})") from error
-        return cls(url, connection, heartbeat)
+            raise WrongServerError(f"{shown} is no event stream ({error})") from error
+        return cls(shown, connection, heartbeat)
 
     async def receive(self) -> dict[str, Any]:
         """The next message; nothing is lost when this is cancelled."""

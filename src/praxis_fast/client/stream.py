@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-from praxis_fast.client.address import DEFAULT_URL, is_sse, stream_url
+from praxis_fast.client.address import DEFAULT_URL, is_sse, shown_url, stream_url
 from praxis_fast.client.backoff import Backoff
 from praxis_fast.client.follower import Follower
 from praxis_fast.errors import (
@@ -97,7 +97,7 @@ class EventStream:
         self._opened_at = self._retry_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<EventStream {self.url} at {self.position}>"
+        return f"<EventStream {shown_url(self.url)} at {self.position}>"
 
     @property
     def position(self) -> str | None:
@@ -203,7 +203,7 @@ class EventStream:
                 return await socket.receive()
         except TimeoutError as error:
             raise NetworkError(
-                f"{self.url} did not answer, limit {self._timeout:g} s"
+                f"{shown_url(self.url)} did not answer, limit {self._timeout:g} s"
             ) from error
 
     async def _open(self) -> None:

@@ -22,6 +22,7 @@ see `view_matcher`: one question for each view and event, however many subscribe
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import UsageError
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
     from praxis_fast.events.access.principal import Attributes, Principal
     from praxis_fast.events.event import Event
+
+logger = logging.getLogger(__name__)
 
 # From harmless to most sensitive; a value that is not here is above them all.
 LEVELS = ("public", "internal", "confidential", "secret")
@@ -241,7 +244,7 @@ class JudgedFilter(EventFilter):
 
     def matches(self, event: Event) -> bool:
         """Whether it was asked for and the policy shows it."""
-        return self.wanted.matches(event) and self.policy.may_see(self.principal, event)
+        return self.wanted.matches(event) and self.policy.shows(self.principal, event)
 
 
 class EventPolicy:
@@ -253,6 +256,9 @@ class EventPolicy:
     events hides nothing. Subclasses override `may_see`, or `filter` to make filters of
     their own.
     """
+
+    # Subclasses need not call `__init__` for it.
+    _has_failed = False
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -305,6 +311,17 @@ class EventPolicy:
     def may_see(self, principal: Principal, event: Event) -> bool:
         """Whether the principal may see the event."""
         return self.view(principal).may_see(event)
+
+    def shows(self, principal: Principal, event: Event) -> bool:
+        """The same, where an event that cannot be judged is hidden."""
+        try:
+            return bool(self.may_see(principal, event))
+        except Exception as error:  # foreign code: one event must not end a stream
+            if not self._has_failed:
+                self._has_failed = True
+                name = type(self).__name__
+                logger.warning("policy %s raised %r: event hidden", name, error)
+            return False
 
     def filter(self, principal: Principal, wanted: EventFilter) -> EventFilter:
         """What the principal gets of that which is wanted."""
