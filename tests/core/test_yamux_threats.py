@@ -151,6 +151,16 @@ def test_mux_3_a_steady_stream_of_control_frames_is_fine(backend: Any) -> None:
         session.receive_data(window(1, 1) * 1000, float(second))
 
 
+def test_mux_3_a_late_reset_of_each_stream_of_ours_is_no_storm(backend: Any) -> None:
+    session = make(backend, client=True)
+    for _ in range(20_000):
+        stream_id = session.open_stream()
+        session.close_stream(stream_id)
+        session.data_to_send()
+        session.receive_data(window(stream_id, flags=ACK | FIN))
+        session.receive_data(window(stream_id, flags=RST))
+
+
 def test_mux_3_window_updates_for_our_data_are_no_storm(backend: Any) -> None:
     session = with_stream(backend)
     for _ in range(20_000):

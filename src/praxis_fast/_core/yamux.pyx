@@ -972,6 +972,8 @@ cdef class YamuxSession:
         self._next_id += 2
         self._outbound += 1
         self._unacked += 1
+        # The peer's goodbye may come when the stream is gone.
+        self._earned += 1
         stream.greeting = SYN
         self._owe(stream, HEADER_SIZE)
         return stream.id

@@ -510,8 +510,9 @@ class YamuxSession:
     def _spend(self) -> None:
         """Pay for a frame that moves nothing forward.
 
-        Peers may answer each data frame of ours with a window update, and some do;
-        those are earned by sending. All others come from the bucket.
+        Peers may answer each data frame of ours with a window update, and reset each
+        stream of ours once more when it has ended, and some do; those are earned by
+        sending and by opening. All others come from the bucket.
         """
         if self._earned:
             self._earned -= 1
@@ -535,6 +536,8 @@ class YamuxSession:
         self._next_id += 2
         self._outbound += 1
         self._unacked += 1
+        # The peer's goodbye may come when the stream is gone.
+        self._earned += 1
         stream = self._streams[stream_id] = Stream(stream_id, False, self._now)
         stream.greeting = SYN
         self._owe(stream, HEADER.size)
