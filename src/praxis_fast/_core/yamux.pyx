@@ -62,6 +62,8 @@ cdef enum:
     INITIAL_WINDOW = 262144
     # A full data frame and its header are exactly one full Noise message.
     MAX_BODY = 65507
+    # Control frames a peer may answer each data frame of ours with.
+    UPDATES = 8
     # The most one turn of a stream writes: ACK, window update, data frame, FIN.
     MAX_TURN = 4 * HEADER_SIZE + MAX_BODY
     # The longest copy that is handed over.
@@ -972,8 +974,6 @@ cdef class YamuxSession:
         self._next_id += 2
         self._outbound += 1
         self._unacked += 1
-        # The peer's goodbye may come when the stream is gone.
-        self._earned += 1
         stream.greeting = SYN
         self._owe(stream, HEADER_SIZE)
         return stream.id
@@ -1282,7 +1282,7 @@ cdef class YamuxSession:
                 stream.head += 1
         stream.queued -= body
         self._queued -= body
-        self._earned += 1
+        self._earned += UPDATES
         if not stream.queued:
             chunks_trim(stream)
         return p

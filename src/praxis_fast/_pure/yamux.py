@@ -76,6 +76,9 @@ MAX_UINT32 = 0xFFFFFFFF
 # A full data frame and its header are exactly one full Noise message (65,535 bytes on
 # the wire, 16 of them the tag), so bulk data never leaves a short message behind.
 MAX_BODY = 65519 - HEADER.size
+# Control frames a peer may answer each data frame of ours with: py-libp2p returns the
+# credit of every small read, which makes five for a short stream.
+UPDATES = 8
 # The longest copy that is handed over: a longer one would be fresh memory each time,
 # and the system gives that page by page.
 MAX_COPY = 64 * 1024
@@ -510,9 +513,8 @@ class YamuxSession:
     def _spend(self) -> None:
         """Pay for a frame that moves nothing forward.
 
-        Peers may answer each data frame of ours with a window update, and reset each
-        stream of ours once more when it has ended, and some do; those are earned by
-        sending and by opening. All others come from the bucket.
+        Peers may answer each data frame of ours with a few window updates, and some do;
+        those are earned by sending. All others come from the bucket.
         """
         if self._earned:
             self._earned -= 1
@@ -536,8 +538,6 @@ class YamuxSession:
         self._next_id += 2
         self._outbound += 1
         self._unacked += 1
-        # The peer's goodbye may come when the stream is gone.
-        self._earned += 1
         stream = self._streams[stream_id] = Stream(stream_id, False, self._now)
         stream.greeting = SYN
         self._owe(stream, HEADER.size)
@@ -779,7 +779,7 @@ class YamuxSession:
             left -= len(piece)
         stream.queued -= body
         self._queued -= body
-        self._earned += 1
+        self._earned += UPDATES
         return HEADER.size + body
 
     def _wake_stalled(self) -> None:
