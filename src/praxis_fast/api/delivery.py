@@ -14,8 +14,8 @@ from starlette.routing import Route
 from praxis_fast.api.access.principals import principal_of
 from praxis_fast.api.access.rights import ADMINISTER
 from praxis_fast.api.body import read_object
-from praxis_fast.api.encode import encode
 from praxis_fast.api.responses import HTTPError, JSONResponse
+from praxis_fast.events.encode import encode
 from praxis_fast.events.filter import EventFilter
 from praxis_fast.events.webhooks.body import told_event
 

@@ -17,8 +17,8 @@ from praxis_fast.api.conversation import (
     Snapshot,
     Subscribe,
 )
-from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import ping_frame, text_frame
+from praxis_fast.events.encode import encode
 
 if TYPE_CHECKING:
     from praxis_fast.api.access.revision import Verdict

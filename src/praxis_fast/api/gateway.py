@@ -14,7 +14,6 @@ from praxis_fast.api.broadcast import STRIDE, Broadcast, Channel
 from praxis_fast.api.conversation import EVERYTHING, WELCOME, Conversation
 from praxis_fast.api.deadline import FREEZE
 from praxis_fast.api.deflate import SharedDeflateFactory, deflated_pack
-from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import EventSocket
 from praxis_fast.api.frames import text_frame
 from praxis_fast.api.inbound import Inbound
@@ -33,6 +32,7 @@ from praxis_fast.api.task_conversation import TaskConversation
 from praxis_fast.api.wanted import Wanted, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.access.roles import ADMIN
+from praxis_fast.events.encode import encode
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.filter import any_glob, is_glob
 from praxis_fast.events.journal.ring import Journal

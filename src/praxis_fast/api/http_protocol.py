@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from praxis_fast.api.deadline import Deadline
-from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import limit_unsent
 from praxis_fast.api.sse import EXTENSION, IS_STREAM
+from praxis_fast.events.encode import encode
 
 if TYPE_CHECKING:
     import asyncio

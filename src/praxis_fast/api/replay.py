@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from praxis_fast.api.encode import encode
 from praxis_fast.api.shapes import event_frame, gap_frame
+from praxis_fast.events.encode import encode
 from praxis_fast.events.journal.ring import ResetError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from praxis_fast.api.encode import encode
 from praxis_fast.errors import (
     AddressError,
     DialError,
@@ -22,6 +21,7 @@ from praxis_fast.errors import (
     ToolTimeoutError,
     UsageError,
 )
+from praxis_fast.events.encode import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from praxis_fast.api.encode import encode
 from praxis_fast.api.frames import text_frame
+from praxis_fast.events.encode import encode
 from praxis_fast.events.payloads import gap_payload
 
 if TYPE_CHECKING:

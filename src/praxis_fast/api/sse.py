@@ -29,7 +29,6 @@ from praxis_fast.api.access.principals import told_principal
 from praxis_fast.api.access.revision import REVOKED
 from praxis_fast.api.broadcast import NO_FD, STRIDE
 from praxis_fast.api.deadline import Deadline
-from praxis_fast.api.encode import encode
 from praxis_fast.api.event_socket import tune
 from praxis_fast.api.legacy_shapes import shape_of
 from praxis_fast.api.rejoin import count_rejoin
@@ -37,6 +36,7 @@ from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
 from praxis_fast.api.wanted import wanted_of
 from praxis_fast.errors import UsageError
+from praxis_fast.events.encode import encode
 from praxis_fast.events.event import utc_now
 from praxis_fast.events.mailbox import POLICIES
 

@@ -19,8 +19,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from praxis_fast.api.access.access import Refusal, Visit
-from praxis_fast.api.encode import encode
 from praxis_fast.api.inbound import QUIET_LOGGER
+from praxis_fast.events.encode import encode
 from praxis_fast.events.mailbox import POLICIES
 
 if TYPE_CHECKING:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from typing import Any
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from praxis_fast import __version__
 from praxis_fast.errors import MessageError
+from praxis_fast.events.encode import encode
 from praxis_fast.events.event import Event
 from praxis_fast.events.priority import Priority
 from praxis_fast.events.tags import Tags
-from praxis_fast.wire.json_text import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def webhook_body(event: Event) -> bytes:
@@ -35,10 +35,9 @@ def webhook_body(event: Event) -> bytes:
         "data": event.data,
     }
     try:
-        return orjson.dumps(message, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        # Lone surrogates and integers beyond 64 bits, which peers may send.
-        return encode_json(message)
+        return encode(message)
+    except TypeError as error:
+        raise MessageError(f"event {event.type} has no json form: {error}") from None
 
 
 def told_event(told: Mapping[str, Any]) -> Event:
@@ -66,11 +65,3 @@ def numbered(body: bytes, seq: int) -> bytes:
     A number that never comes was given up: its receiver sees the gap.
     """
     return b'{"delivery":{"seq":%d},' % seq + body[1:]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Set):
-        return sorted(value, key=str)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise MessageError(f"{type(value).__name__} has no json form")
