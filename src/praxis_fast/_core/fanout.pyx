@@ -1535,12 +1535,13 @@ cdef inline void look_ahead(tuple groups, Py_ssize_t at) noexcept:
         prefetch(PyTuple_GET_ITEM(groups, at + GROUPS_AHEAD), 0)
     if left > LOGS_AHEAD:
         found = known_log(PyTuple_GET_ITEM(groups, at + LOGS_AHEAD))
-        prefetch(found, 1)
-        prefetch(<char *> found + 64, 1)
-        prefetch(<char *> found + 128, 1)
+        if found != NULL:
+            prefetch(found, 1)
+            prefetch(<char *> found + 64, 1)
+            prefetch(<char *> found + 128, 1)
     if left > SUBS_AHEAD:
         found = known_log(PyTuple_GET_ITEM(groups, at + SUBS_AHEAD))
-        if found != NULL:
+        if found != NULL and (<Log> found).first != NULL:
             found = (<Log> found).first
             prefetch(found, 1)
             prefetch(<char *> found + 64, 1)
