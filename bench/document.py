@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import HEAD, figures, markdown, shown, summary
+from bench.figures import HEAD, figures, markdown, pace_line, shown, summary
 from bench.goals import FLOOR, GATE, OURS, Run
 from praxis_fast.benchmarks.machine import told_line
 
@@ -125,6 +125,8 @@ def machine(told: dict[str, Any]) -> Iterator[str]:
     day, versions = told["started"][:10], told["machine"]["versions"]
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
     yield f"Measured on {day}: {told_line(told['machine'])}; {names}."
+    text = pace_line(told["paces"])
+    yield f"{text[0].upper()}{text[1:]}, by a computation timed before each step."
     for text, what in (
         ("Limits raised", "limits_raised"),
         ("Not installed", "not_installed"),
@@ -136,7 +138,7 @@ def machine(told: dict[str, Any]) -> Iterator[str]:
 
 def every_figure(told: dict[str, Any]) -> Iterator[str]:
     """All goals."""
-    found = figures(Run(told))
+    found = figures(told)
     yield f"{summary(found)}."
     yield ""
     yield from markdown(HEAD, [one.cells() for one in found])
@@ -145,11 +147,11 @@ def every_figure(told: dict[str, Any]) -> Iterator[str]:
 def missed(told: dict[str, Any]) -> Iterator[str]:
     """Those that were not reached."""
     rows = [
-        one.cells()[:5]
-        for one in figures(Run(told))
+        one.cells()[:-1]
+        for one in figures(told)
         if one.value is not None and not one.is_met
     ]
-    yield from markdown(HEAD[:5], rows) if rows else ["None."]
+    yield from markdown(HEAD[:-1], rows) if rows else ["None."]
 
 
 BLOCKS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {

@@ -12,7 +12,7 @@ import click
 import orjson
 
 from praxis_fast.benchmarks import table as form
-from praxis_fast.benchmarks.machine import machine_line
+from praxis_fast.benchmarks.machine import machine_line, pace
 from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.outside import Outside
 from praxis_fast.benchmarks.plot import check_target, save
@@ -112,6 +112,7 @@ def measure(
     progress = Progress(len(work))
     for job in work:
         progress.begin(job)
+        report.paces.append(pace())
         notes = Notes(progress.say)
         if job.raised and (text := f"{job.part}: {job.raised}") not in report.raised:
             report.raised.append(text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import time
 from importlib import metadata
 from typing import Any, Final
 
 from praxis_fast import __version__, core
 
-__all__ = ["machine", "machine_line", "told_line"]
+__all__ = ["machine", "machine_line", "pace", "told_line"]
 
 PACKAGES: Final = (
     "orjson",
@@ -25,6 +27,10 @@ PACKAGES: Final = (
     "picows",
     "socketify",
 )
+
+
+# Some milliseconds of arithmetic that needs no memory.
+PACE_ITERATIONS: Final = 20_000
 
 
 def machine() -> dict[str, Any]:
@@ -53,6 +59,13 @@ def told_line(found: dict[str, Any]) -> str:
         f"praxis-fast {found['praxis_fast']}, backend {found['backend']}{kernel}; "
         f"{found['python']}, {found['cores']} cores, {found['processor']}"
     )
+
+
+def pace() -> float:
+    """Seconds for a computation that is always the same: long in a slow moment."""
+    start = time.perf_counter()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", PACE_ITERATIONS)
+    return time.perf_counter() - start
 
 
 def _versions() -> list[tuple[str, str]]:

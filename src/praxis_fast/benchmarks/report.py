@@ -28,6 +28,8 @@ class Report:
     failed: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)
+    """Before each step, what a fixed computation took."""
     started: str = field(default_factory=_now)
 
     def message(self) -> dict[str, Any]:
@@ -39,6 +41,7 @@ class Report:
             "not_installed": self.missing,
             "failed": self.failed,
             "limits_raised": self.raised,
+            "paces": self.paces,
             "tables": [
                 {"part": part, **form.message(table)} for part, table in self.tables
             ],
