@@ -60,7 +60,13 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("name", "tree"), modules(), ids=lambda value: str(value)[:40])
+MODULES = modules()
+EACH_MODULE = pytest.mark.parametrize(
+    ("name", "tree"), MODULES, ids=[name for name, _ in MODULES]
+)
+
+
+@EACH_MODULE
 def test_imports_go_right(name: str, tree: ast.Module) -> None:
     layer = name.split(".")[0]
     ours = {
@@ -78,7 +84,7 @@ def test_imports_go_right(name: str, tree: ast.Module) -> None:
     assert not wrong, f"{name} imports {wrong}, which stand to its left"
 
 
-@pytest.mark.parametrize(("name", "tree"), modules(), ids=lambda value: str(value)[:40])
+@EACH_MODULE
 def test_sans_io_modules_touch_no_outside(name: str, tree: ast.Module) -> None:
     if LAYERS[name.split(".")[0]] < LAYERS["wire"]:
         return

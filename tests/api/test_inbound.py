@@ -60,17 +60,23 @@ def test_messages_are_the_same_for_any_chunking(
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"\x81\x01x", 1002),  # not masked
-        (b"\xc1\x80\0\0\0\0", 1002),  # RSV1 without an extension
-        (b"\x83\x80\0\0\0\0", 1002),  # reserved opcode
-        (b"\x80\x80\0\0\0\0", 1002),  # continuation of nothing
-        (b"\x01\x80\0\0\0\0" + text(b"x"), 1002),  # new message inside another
-        (b"\x09\x80\0\0\0\0", 1002),  # fragmented ping
-        (b"\x89\xfe\x00\x7e" + bytes(130), 1002),  # long ping
-        (frame(Opcode.CLOSE, struct.pack("!H", 1005)), 1002),  # reserved code
-        (text(b"\xff"), 1007),
-        (b"\x81\xfe\x03\xe9\0\0\0\0", 1009),  # judged before the body arrives
-        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
+        pytest.param(b"\x81\x01x", 1002, id="not masked"),
+        pytest.param(b"\xc1\x80\0\0\0\0", 1002, id="RSV1 without an extension"),
+        pytest.param(b"\x83\x80\0\0\0\0", 1002, id="reserved opcode"),
+        pytest.param(b"\x80\x80\0\0\0\0", 1002, id="continuation of nothing"),
+        pytest.param(
+            b"\x01\x80\0\0\0\0" + text(b"x"), 1002, id="new message inside another"
+        ),
+        pytest.param(b"\x09\x80\0\0\0\0", 1002, id="fragmented ping"),
+        pytest.param(b"\x89\xfe\x00\x7e" + bytes(130), 1002, id="long ping"),
+        pytest.param(
+            frame(Opcode.CLOSE, struct.pack("!H", 1005)), 1002, id="reserved code"
+        ),
+        pytest.param(text(b"\xff"), 1007, id="not UTF-8"),
+        pytest.param(
+            b"\x81\xfe\x03\xe9\0\0\0\0", 1009, id="judged before the body arrives"
+        ),
+        pytest.param(b"\x81" + b"\xff" * 9 + b"\0\0\0\0", 1009, id="no length"),
     ],
 )
 def test_ws_1_4_violations_end_with_the_right_code(data: bytes, code: int) -> None:
@@ -88,7 +94,9 @@ def test_ws_1_messages_before_the_violation_are_not_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "behind", [b"\x81\x01x", frame(Opcode.CLOSE, b"\x03\xe8"), text(b"more")]
+    "behind",
+    [b"\x81\x01x", frame(Opcode.CLOSE, b"\x03\xe8"), text(b"more")],
+    ids=["a violation", "close", "text"],
 )
 def test_ws_4_the_first_violation_is_told_whatever_follows_it(behind: bytes) -> None:
     inbound = Inbound(LIMITS)
