@@ -16,7 +16,7 @@ from praxis_fast import cli
 from praxis_fast.benchmarks import command, links, outside, plot, sockets, suite
 from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.outside import Outside
-from praxis_fast.benchmarks.process import BenchError, Process, own_program
+from praxis_fast.benchmarks.process import BenchError, Process, own_cores, own_program
 from praxis_fast.benchmarks.rows import Row, Table
 from praxis_fast.benchmarks.socket_clients import (
     Ages,
@@ -271,6 +271,18 @@ def test_programs_that_fail_say_why(program: str, reason: str) -> None:
         Process([sys.executable, "-c", program]) as process,
     ):
         process.ask("dial")
+
+
+def test_programs_keep_to_the_core_they_are_given() -> None:
+    program = (
+        "import json, os; cores = getattr(os, 'sched_getaffinity', lambda _: ())(0); "
+        "print(json.dumps({'cores': list(cores)}), flush=True); input()"
+    )
+    before = own_cores()
+    for core in before:
+        with Process([sys.executable, "-c", program], core=core) as process:
+            assert core is None or process.hello["cores"] == [core]
+    assert own_cores() == before
 
 
 def test_programs_answer_for_their_own_errors() -> None:

@@ -8,10 +8,12 @@ speak the same.
 from __future__ import annotations
 
 import itertools
+import os
 import select
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import orjson
@@ -19,10 +21,10 @@ import orjson
 from praxis_fast.errors import PraxisError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
-__all__ = ["BenchError", "Process", "own_program"]
+__all__ = ["BenchError", "Process", "own_cores", "own_program"]
 
 # The slowest single answer is some 100 MB sent by the slowest foreign peer.
 ANSWER_TIMEOUT: Final = 120.0
@@ -40,6 +42,33 @@ def own_program(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
+def own_cores() -> tuple[int | None, int | None]:
+    """A core each for two programs, far apart; None where there are no two, or no say.
+
+    Where the system places them it often puts both on one for a while: then one waits
+    for the other, and what was to be measured is how they take turns.
+    """
+    if sys.platform != "linux":
+        return None, None
+    first, *others = sorted(os.sched_getaffinity(0))
+    # Neighbours in number may be two halves of one core.
+    return (first, others[-1]) if others else (None, None)
+
+
+@contextmanager
+def kept_to(core: int | None) -> Iterator[None]:
+    """Programs that are started in here stay on the core, and what they start too."""
+    if core is None or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, (core,))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Process:
     """A running program; `hello` is what it said when it was ready."""
 
@@ -48,18 +77,20 @@ class Process:
         command: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
+        core: int | None = None,
     ) -> None:
         self.name = command[-1]
         self._numbers = itertools.count(1)
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(  # noqa: S603  commands of our own
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=None if environment is None else dict(environment),
-            bufsize=0,
-        )
+        with kept_to(core):
+            self._process = subprocess.Popen(  # noqa: S603  commands of our own
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                env=None if environment is None else dict(environment),
+                bufsize=0,
+            )
         self._rest = b""
         try:
             self.hello = self._hear()

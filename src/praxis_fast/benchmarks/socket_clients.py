@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 import selectors
 import socket
@@ -198,9 +199,9 @@ def sent_at(data: bytes, start: int = 0) -> int:
 def quantiles(found: list[int]) -> dict[str, int]:
     """The median and the slow end."""
     found.sort()
-    last = len(found) - 1
     shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    return {name: found[round(share * last)] for name, share in shares.items()}
+    ranks = {name: math.ceil(share * len(found)) for name, share in shares.items()}
+    return {name: found[rank - 1] for name, rank in ranks.items()}
 
 
 def run(clients: Clients) -> None:

@@ -244,7 +244,9 @@ class Starlette:
 class Socketify:
     """uWebSockets from Python: `publish` to a topic.
 
-    Its own loop asks for work again and again; here it is run when there is some.
+    Its own loop asks for work again and again; here it is run when there is some:
+    every millisecond until the first event, since clients come before that, then for
+    what a turn has published.
     """
 
     async def start(self, stack: AsyncExitStack) -> dict[str, Any]:
@@ -252,25 +254,27 @@ class Socketify:
         import socketify
 
         application = socketify.App(lifespan=False)
-        application.ws("/ws", {"open": lambda client: client.subscribe(TYPE)})
+        # Silent clients are hung up on after two minutes otherwise.
+        options = {"open": lambda client: client.subscribe(TYPE), "idle_timeout": 0}
+        application.ws("/ws", options)
         ports: list[int] = []
         place = socketify.AppListenOptions(port=0, host="127.0.0.1")
         application.listen(place, lambda listening: ports.append(listening.port))
         self._application, self._kind = application, socketify.OpCode.TEXT
         self._run = application.loop.uv_loop.run_nowait
         self._is_due = False
-        accepting = asyncio.create_task(self._accept())
-        stack.callback(accepting.cancel)
+        self._accepting = asyncio.create_task(self._accept())
+        stack.callback(self._accepting.cancel)
         return _plain(ports[0])
 
     async def _accept(self) -> None:
-        """Clients come at any time."""
         while True:
             self._run()
             await asyncio.sleep(0.001)
 
     def publish(self, number: int, data: dict[str, Any]) -> None:
         """Framed once; what a turn publishes is sent together when its loop runs."""
+        self._accepting.cancel()
         self._application.publish(TYPE, encode(number, data), self._kind)
         if not self._is_due:
             self._is_due = True

@@ -1,7 +1,8 @@
 """Fan-out to real sockets: a server in one process, its WebSocket clients in another.
 
 What counts is the CPU time of the server for each message delivered. The next burst is
-published when the clients have read the last one, so nothing piles up.
+published when the clients have read the last one, so nothing piles up. Each of the two
+has a core of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from praxis_fast import core
 from praxis_fast.benchmarks.notes import Notes
-from praxis_fast.benchmarks.process import BenchError, Process, own_program
+from praxis_fast.benchmarks.process import BenchError, Process, own_cores, own_program
 from praxis_fast.benchmarks.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ class Measured:
         self.name = server.name
         self._clients = clients
         environment = {**os.environ, **server.environment}
+        core, crowd_core = own_cores()
         self._server = stack.enter_context(
-            Process(server.command, environment=environment)
+            Process(server.command, environment=environment, core=core)
         )
-        self._crowd = stack.enter_context(Process(server.clients))
+        self._crowd = stack.enter_context(Process(server.clients, core=crowd_core))
         before = self._memory()
         self._crowd.ask("connect", count=clients, **self._server.hello)
         self.memory = (self._memory() - before) / clients
