@@ -473,14 +473,21 @@ class Link(asyncio.BufferedProtocol):
     # -- reading -----------------------------------------------------------------------
 
     def receive(self, plaintext: bytes | memoryview) -> None:
-        """Take what came through the secure channel."""
+        """Take what came through the secure channel.
+
+        The flush comes behind all that the read wakes: a handler's first words leave in
+        the same write as the agreement on its protocol.
+        """
+        is_first, self._is_flushing = not self._is_flushing, True
         try:
             if plaintext:
                 self._on_plaintext(plaintext, self._owner.clock())
+            self._after_read()
         except ProtocolError as error:
             self._fail(error)
-        else:
-            self._after_read()
+        finally:
+            if is_first:
+                self.loop.call_soon(self._flush)
 
     def _on_plaintext(self, plaintext: bytes | memoryview, now: float) -> None:
         try:
@@ -522,15 +529,13 @@ class Link(asyncio.BufferedProtocol):
             self._duties.fail(stream, "negotiation", error)
 
     def _after_read(self) -> None:
-        """Let new streams speak and send what the read led to."""
-        for stream in self._fresh:
-            stream.speak()
-        self._fresh.clear()
+        """Let new streams speak, and tasks open more."""
+        if self._fresh:
+            for stream in self._fresh:
+                stream.speak()
+            self._fresh.clear()
         if self._openers:
             self._wake_openers()
-        self._schedule_flush()
-        self._arm()
-        self._charge()
 
     def _on_opened(self, event: StreamOpened) -> None:
         owner = self._owner
@@ -592,14 +597,20 @@ class Link(asyncio.BufferedProtocol):
             self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send what was queued in this loop turn as one write."""
+        """End a turn in which something came or was queued."""
         self._is_flushing = False
-        if self._is_dead or self._is_paused:
+        if self._is_dead:
             return
+        if not self._is_paused:
+            self._write_out()
+        self._arm()
+        self._charge()
+
+    def _write_out(self) -> None:
+        """Send what was queued in this loop turn as one write."""
         channel = self._channel
         if self._session.pending_out:
             channel.send(self._session)
-            self._arm()
             if self._crowd:
                 self._wake_crowd()
             if self._session.pending_out or channel.is_lending:
@@ -609,7 +620,6 @@ class Link(asyncio.BufferedProtocol):
             channel.settle()
             if self._crowd:
                 self._wake_crowd()
-        self._charge()
 
     def _charge(self) -> None:
         """Charge the pool with what is held now."""

@@ -18,16 +18,24 @@ SIZE = 32
 # A stream nobody pings on is ended after this long; peers ping every 10 s or so.
 IDLE_TIMEOUT = 60.0
 
+# How often pings put that end off; at each of them it would double what one costs.
+RENEWAL = 1.0
+
 
 async def answer(stream: Stream) -> None:
     """Handler: send back what comes, 32 bytes at a time, until the peer ends."""
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_TIMEOUT):
-                payload = await stream.read_exactly(SIZE)
-        except (asyncio.IncompleteReadError, TimeoutError):
-            return
-        await stream.write(payload)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(IDLE_TIMEOUT) as idle:
+            renewed = loop.time()
+            while True:
+                await stream.write(await stream.read_exactly(SIZE))
+                now = loop.time()
+                if now - renewed > RENEWAL:
+                    idle.reschedule(now + IDLE_TIMEOUT)
+                    renewed = now
+    except (asyncio.IncompleteReadError, TimeoutError):
+        return
 
 
 async def measure(stream: Stream) -> float:

@@ -46,7 +46,9 @@ class CipherState:
         self._is_dead = False
         self.nonce = 0
 
-    def encrypt(self, plaintext: bytes | memoryview, ad: bytes | None = None) -> bytes:
+    def encrypt(
+        self, plaintext: bytes | bytearray | memoryview, ad: bytes | None = None
+    ) -> bytes:
         """Ciphertext and tag."""
         return self._cipher.encrypt(self._next_nonce(), plaintext, ad)
 
