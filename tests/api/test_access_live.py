@@ -319,9 +319,14 @@ async def test_subscription_says_what_will_never_come(
     for name in ("own", "task.failed", "p2p.peer_connected"):
         agent.bus.publish(name)
     assert (await user.receive())["type"] == "p2p.peer_connected"
-    stream = Stream(server, "types=own,p2p.*")
+    query = "types=own,p2p.*"
+    stream = Stream(server, query)
     async with stream.open(bearer("user")):
         assert (await stream.next())["payload"] == {"event_types": ["own"]}
+    path, headers = f"/events?{query}", bearer("user")
+    third = await connect(path, to=server, additional_headers=headers)
+    told = await third.receive()
+    assert (told["type"], told["payload"]) == ("narrowed", {"event_types": ["own"]})
 
 
 async def test_bus_1_peers_out_of_sight_are_in_no_list_and_no_snapshot(

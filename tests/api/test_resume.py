@@ -186,12 +186,28 @@ async def test_query_narrows_a_websocket(agent: FakeAgent, connect: Connect) -> 
     assert (await client.receive())["seq"] == 3
 
 
-async def test_wrong_query_closes_a_websocket(server: HTTPServer) -> None:
-    url = server.url.replace("http", "ws") + "/events?priority=urgent"
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [("priority=urgent", "priority 'urgent'"), ("policy=x", "policy 'x'")],
+)
+async def test_wrong_query_closes_a_websocket(
+    server: HTTPServer, query: str, fault: str
+) -> None:
+    url = server.url.replace("http", "ws") + f"/events?{query}"
     async with websockets.connect(url, proxy=None) as socket:
         await socket.wait_closed()
         assert socket.close_code == 1008
-        assert "priority 'urgent'" in (socket.close_reason or "")
+        assert fault in (socket.close_reason or "")
+
+
+async def test_unknown_types_in_a_query_are_told_and_the_others_flow(
+    agent: FakeAgent, connect: Connect
+) -> None:
+    client = await connect("/ws?types=task.started,no.such")
+    agent.bus.publish("task.started")
+    error, event = await client.receive_many(2)
+    assert (error["type"], error["payload"]["rejected"]) == ("error", ["no.such"])
+    assert event["type"] == "task.started"
 
 
 async def test_streaming_websocket_speaks_the_reference_s_words(

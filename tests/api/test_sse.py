@@ -417,6 +417,37 @@ async def test_ws_10_streams_count_as_clients(
         assert answer.status == 503
 
 
+async def test_ws_10_streams_that_begin_at_the_same_time_count_all(
+    serve: Callable[..., Any],
+) -> None:
+    server = await serve(limits=Limits(websocket=WebSocketLimits(max_clients=1)))
+    may_go_on, statuses = asyncio.Event(), []
+
+    async def receive() -> dict[str, Any]:
+        await may_go_on.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+            await may_go_on.wait()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/events/stream",
+        "query_string": b"",
+        "headers": [],
+    }
+    streams = server.gateway.streams
+    begun = [asyncio.create_task(streams({**scope}, receive, send)) for _ in range(3)]
+    await eventually(lambda: len(statuses) == 3)
+    assert sorted(statuses) == [200, 503, 503]
+    may_go_on.set()
+    await asyncio.gather(*begun)
+    assert len(streams) == 0
+
+
 async def test_head_has_the_headers_and_no_stream(server: HTTPServer) -> None:
     async with aiohttp.ClientSession() as session:
         answer = await session.head(f"{server.url}/events/stream")

@@ -26,10 +26,11 @@ from praxis_fast.api.sse import (
     EventStreams,
     closing_message,
     connection_established,
+    policy_of,
     sse_pack,
 )
 from praxis_fast.api.task_conversation import TaskConversation
-from praxis_fast.api.wanted import Wanted, wanted_of
+from praxis_fast.api.wanted import Wanted, asides, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.access.roles import ADMIN
 from praxis_fast.events.encode import encode
@@ -287,10 +288,11 @@ class EventGateway:
         asked = parse_qs(query)
         fault = ""
         try:
-            wanted, _ = wanted_of(asked, types=types, known=self.bus.known_types)
+            wanted, rejected = wanted_of(asked, types=types, known=self.bus.known_types)
             channel = self.shaped(channel, shape_of(asked))
+            policy = policy_of(asked, policy)
         except UsageError as error:
-            wanted, fault = Wanted(), str(error)
+            wanted, rejected, fault = Wanted(), [], str(error)
         conversation = _TALKS.get(path, Conversation)(
             types=EVERYTHING if wanted.types is None else self._share(wanted.types),
             known=self._known,
@@ -317,19 +319,27 @@ class EventGateway:
             client.close(1008, _reason(fault))
         else:
             since = asked.get("since", [""])[0]
+            is_chosen = wanted.types is not None and wanted.types is not types
+            hidden = self.hidden(principal, wanted.types) if is_chosen else []
+            opening = [] if welcome is None else [welcome()]
+            opening += asides(rejected, hidden)
             try:
-                self._admit(client, welcome, conversation.wanted, since)
+                self._admit(client, opening, conversation.wanted, since)
             except Exception:  # foreign code judged, and nobody knows the client yet
                 self.forget(client)
                 raise
         return client
 
     def _admit(
-        self, client: EventSocket, welcome: Welcome | None, wanted: Wanted, since: str
+        self,
+        client: EventSocket,
+        opening: Iterable[Mapping[str, Any]],
+        wanted: Wanted,
+        since: str,
     ) -> None:
         self._members.add(client)
-        if welcome is not None:
-            client.send(text_frame(encode(welcome())))
+        for message in opening:
+            client.send(text_frame(encode(message)))
         if since:
             self.resume(client, since, wanted)
         else:

@@ -34,7 +34,7 @@ from praxis_fast.api.legacy_shapes import shape_of
 from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
-from praxis_fast.api.wanted import wanted_of
+from praxis_fast.api.wanted import asides, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.encode import encode
 from praxis_fast.events.event import utc_now
@@ -339,10 +339,8 @@ class EventStreams:
             full = "Maximum connections reached"
             await error_response(503, "limit reached", full)(scope, receive, send)
             return
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()}
-        )
         if scope["method"] == "HEAD":
+            await send(start())
             await send(body(b"", more=False))
             return
         slow = gateway.limits.events.stall_timeout
@@ -354,11 +352,13 @@ class EventStreams:
         client = SSEClient(
             channel, policy, send, patience, lambda: bus.epoch, principal, address
         )
+        # In the same step as the look at `is_full`: others arrive while we write.
         self._clients[client] = None
         self._is_empty.clear()
         watcher = asyncio.create_task(watch(receive, client))
         transport = client.transport = transport_of(scope)
         try:
+            await send(start())
             # As the door saw it may be a while ago.
             if (now := gateway.access.current(principal)) is None:
                 client.cut(REVOKED)
@@ -444,15 +444,7 @@ class EventStreams:
         messages: list[Mapping[str, Any]] = []
         if path == WELCOMED:
             messages.append(connection_established())
-        if rejected:
-            told = {
-                "message": f"Invalid event types: {', '.join(rejected)}",
-                "code": "BAD_REQUEST",
-                "rejected": rejected,
-            }
-            messages.append({"type": "error", "payload": told})
-        if hidden:
-            messages.append({"type": "narrowed", "payload": {"event_types": hidden}})
+        messages += asides(rejected, hidden)
         return b"".join(data_lines(encode(message)) for message in messages)
 
 
@@ -484,14 +476,21 @@ def closing(reason: str, token: str | None) -> bytes:
     return data_lines(encode(closing_message(reason, token)))
 
 
+def start() -> dict[str, Any]:
+    """The beginning of the response."""
+    return {"type": "http.response.start", "status": 200, "headers": _HEADERS.copy()}
+
+
 def body(data: bytes, *, more: bool = True) -> dict[str, Any]:
     """A part of the response."""
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-def policy_of(query: Mapping[str, list[str]]) -> Policy:
+def policy_of(
+    query: Mapping[str, list[str]], default: Policy = "drop_oldest"
+) -> Policy:
     """What a client that does not keep up wants to happen."""
-    asked = query.get("policy", ["drop_oldest"])[-1]
+    asked = query.get("policy", [default])[-1]
     if asked not in POLICIES:
         raise UsageError(f"policy {asked[:64]!r} is not one of {', '.join(POLICIES)}")
     return cast("Policy", asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import EventFilter
@@ -85,6 +85,21 @@ def wanted_of(
         min_priority=min(map(Priority.parse, priorities)) if priorities else None,
     )
     return wanted, rejected
+
+
+def asides(rejected: list[str], hidden: list[str]) -> list[dict[str, Any]]:
+    """What a stream says first of the types in its query: unknown, or never seen."""
+    messages: list[dict[str, Any]] = []
+    if rejected:
+        told = {
+            "message": f"Invalid event types: {', '.join(rejected)}",
+            "code": "BAD_REQUEST",
+            "rejected": rejected,
+        }
+        messages.append({"type": "error", "payload": told})
+    if hidden:
+        messages.append({"type": "narrowed", "payload": {"event_types": hidden}})
+    return messages
 
 
 def narrowed(kept: Wanted, payload: Mapping[str, object]) -> Wanted | None:
