@@ -73,3 +73,13 @@ def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logs(LoggingConfig())
     logging.getLogger("x").info("told")
     assert capsys.readouterr().err.endswith("Z INFO x: told\n")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_half_a_surrogate_pair_loses_no_line(
+    tmp_path: Path, root: logging.Logger, form: str
+) -> None:
+    path = tmp_path / "log"
+    set_up_logs(LoggingConfig(file=str(path), format=form))
+    logging.getLogger("x").error("task %s", "\ud800")
+    assert "task \\ud800" in path.read_text().replace("\\\\", "\\")

@@ -59,11 +59,15 @@ class JSONFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._mask(record.getMessage()),
+            "message": self._text(record.getMessage()),
         }
         if record.exc_info:
-            told["exception"] = self._mask(self.formatException(record.exc_info))
+            told["exception"] = self._text(self.formatException(record.exc_info))
         return orjson.dumps(told, default=str).decode()
+
+    def _text(self, text: str) -> str:
+        """The text masked, and such as JSON can have: no half of a surrogate pair."""
+        return self._mask(text).encode("utf-8", "backslashreplace").decode()
 
 
 def set_up_logs(config: LoggingConfig, mask: Mask = str) -> None:
@@ -72,7 +76,9 @@ def set_up_logs(config: LoggingConfig, mask: Mask = str) -> None:
         handler: logging.Handler = logging.StreamHandler(sys.stderr)
     else:
         try:
-            handler = logging.FileHandler(config.file, encoding="utf-8")
+            handler = logging.FileHandler(
+                config.file, encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             text = f"{config.file} cannot be opened: {error.strerror}"
             raise ConfigError(text, key="logging.file") from error

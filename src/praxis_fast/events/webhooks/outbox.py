@@ -360,7 +360,7 @@ class Outbox:
                 )
         except (MessageError, TypeError, ValueError) as error:
             self.counters.refused += 1
-            logger.warning("event %s is no webhook: %s", event.id, error)
+            logger.warning("event %r is no webhook: %s", event.id, error)
             return None
         return NewMessage(event.id, event.type, task, body, self._now())
 
