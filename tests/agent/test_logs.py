@@ -82,4 +82,5 @@ def test_half_a_surrogate_pair_loses_no_line(
     path = tmp_path / "log"
     set_up_logs(LoggingConfig(file=str(path), format=form))
     logging.getLogger("x").error("task %s", "\ud800")
+    root.handlers[0].close()
     assert "task \\ud800" in path.read_text().replace("\\\\", "\\")
