@@ -99,6 +99,9 @@ class Transport(asyncio.Transport):
     def set_write_buffer_limits(self, high: Any = None, low: Any = None) -> None:
         assert high == 0
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self._waiting))
 
@@ -216,7 +219,6 @@ class Socket(Watcher):
             query=query,
             principal=principal,
         )
-        self.transport.protocol = self.client
 
     def begin_at(self, since: int) -> None:
         self.last = since

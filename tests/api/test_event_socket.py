@@ -53,6 +53,9 @@ class FakeTransport:
     def set_write_buffer_limits(self, high: int) -> None:
         assert high == 0
 
+    def set_protocol(self, protocol: EventSocket) -> None:
+        self.protocol = protocol
+
     def get_extra_info(self, name: str) -> None:
         return None
 
@@ -120,7 +123,6 @@ def enter(
 ) -> tuple[EventSocket, FakeTransport]:
     transport = FakeTransport()
     socket = gateway.enter(path, transport, set(), policy)  # type: ignore[arg-type]
-    transport.protocol = socket
     return socket, transport
 
 

@@ -459,6 +459,23 @@ async def test_server_that_closes_says_1001_and_leaves_nothing(
     await server.close()
 
 
+async def test_ws_9_large_first_page_is_read_before_what_is_published_then(
+    agent: FakeAgent, server: HTTPServer, connect: Connect
+) -> None:
+    # Twice in a message: far more than the kernel takes for a client so small, and
+    # written before uvicorn has let go of the connection.
+    agent.bus.publish("my.type", {"text": "x" * 500_000})
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.connect(("127.0.0.1", server.port))
+    client = await connect("/events?since=e1-0", sock=small)
+    for _ in range(20):
+        agent.bus.publish("my.type")
+        await asyncio.sleep(0)
+    assert (await client.receive())["type"] == "resumed"
+    assert [told["seq"] for told in await client.receive_many(21)] == [*range(1, 22)]
+
+
 # compression
 
 

@@ -105,6 +105,9 @@ class EventSocket(asyncio.Protocol):
         self._told: int | None = None
         self._told_at = now
         tune(transport)
+        # We are made inside a call to the server's protocol object, and begin to write
+        # there: that the kernel takes no more must be told to us.
+        transport.set_protocol(self)
         # The answer to the handshake may still wait; whatever waits goes first.
         self.is_paused = transport.get_write_buffer_size() > 0
         self.fd = NO_FD if self.is_paused else descriptor(transport)
