@@ -11,6 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from praxis_fast.api.access.access import Access, Refusal, Visit
+from praxis_fast.api.access.cross_origin import (
+    is_preflight,
+    preflight_answer,
+    readable,
+)
 from praxis_fast.api.access.principals import PRINCIPAL, told_principal
 from praxis_fast.api.access.rights import EVENTS
 from praxis_fast.api.access.routes import access_routes
@@ -54,6 +59,12 @@ class Door:
             return
         visit = visit_of(scope, self._right)
         hide_token(scope)
+        origin = self._access.friend(visit) if scope["type"] == "http" else None
+        if origin is not None:
+            send = readable(send, origin)
+            if is_preflight(scope):
+                await preflight_answer(scope)(scope, receive, send)
+                return
         verdict = await self._access.admit(visit, known=told_principal(scope))
         if not isinstance(verdict, Refusal):
             scope[PRINCIPAL] = verdict

@@ -195,6 +195,12 @@ class Access:
             verdict = self.judge(visit, known=known)
         return verdict
 
+    def friend(self, visit: Visit) -> str | None:
+        """The origin of the page that asks, when it may ask us at all."""
+        if self._refuse_foreign(visit) is not None:
+            return None
+        return next(iter(header_values(visit.headers, b"origin")), None)
+
     def rights(self, principal: Principal) -> frozenset[str]:
         """What somebody may do."""
         return self._standing.rights_of(principal) if self.is_guarded else RIGHTS
