@@ -44,7 +44,9 @@ from tests.core.yamux_wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_BODY = 65_507
+MAX_BODY = 4 * 65_519 - 12
+# Enough for two full frames, with the window that a stream starts with.
+MORE = 2 * MAX_BODY
 
 
 def make(backend: Any, *, client: bool = False, **options: Any) -> Any:
@@ -125,23 +127,30 @@ def test_small_writes_of_one_turn_leave_as_one_frame(backend: Any) -> None:
     assert sent(session) == [Frame(DATA, 0, 1, 3, b"abc")]
 
 
-def test_full_data_frames_fill_a_noise_message(backend: Any) -> None:
+def test_full_data_frames_fill_four_noise_messages(backend: Any) -> None:
     session = with_stream(backend)
-    body = bytes(range(256)) * 600
+    session.receive_data(window(1, MORE))
+    body = bytes(range(256)) * 2200
     assert session.send_data(1, body) == len(body)
     found = sent(session)
-    assert [frame.length for frame in found] == [MAX_BODY, MAX_BODY, 22_586]
+    assert [frame.length for frame in found] == [MAX_BODY, MAX_BODY, 39_072]
     assert b"".join(frame.body for frame in found) == body
-    assert MAX_BODY + 12 + 16 == 65_535
+    assert MAX_BODY + 12 + 4 * 16 == 4 * 65_535
+
+
+def test_a_full_data_frame_fits_the_window_a_stream_starts_with(backend: Any) -> None:
+    session = with_stream(backend)
+    assert session.send_window(1) >= MAX_BODY
 
 
 def test_writes_are_cut_anywhere_into_full_frames(backend: Any) -> None:
     session = with_stream(backend)
-    body = b"".join(bytes([number % 251]) * 30_000 for number in range(8))
+    session.receive_data(window(1, MORE))
+    body = b"".join(bytes([number % 251]) * 30_000 for number in range(20))
     for start in range(0, len(body), 30_000):
         session.send_data(1, body[start : start + 30_000])
     found = sent(session)
-    assert {frame.length for frame in found[:-1]} == {MAX_BODY}
+    assert [frame.length for frame in found[:-1]] == [MAX_BODY, MAX_BODY]
     assert b"".join(frame.body for frame in found) == body
 
 
@@ -198,6 +207,7 @@ def test_streams_take_turns_when_all_have_data(backend: Any) -> None:
     session = make(backend, client=True)
     ids = [session.open_stream() for _ in range(3)]
     for stream_id in ids:
+        session.receive_data(window(stream_id, MORE))
         session.send_data(stream_id, bytes(2 * MAX_BODY))
     order = [frame.stream_id for frame in sent(session) if frame.kind == DATA]
     assert order == [*ids, *ids]
@@ -207,6 +217,7 @@ def test_streams_keep_their_turns_when_a_flush_is_bounded(backend: Any) -> None:
     session = make(backend, client=True)
     ids = [session.open_stream() for _ in range(3)]
     for stream_id in ids:
+        session.receive_data(window(stream_id, MORE))
         session.send_data(stream_id, bytes(2 * MAX_BODY))
     order = []
     while session.pending_out:
@@ -285,7 +296,7 @@ def test_received_slices_keep_their_message_and_let_it_go(backend: Any) -> None:
 def test_go_away_waits_behind_queued_data(backend: Any) -> None:
     session = with_stream(backend)
     session.go_away()
-    session.send_data(1, bytes(MAX_BODY + 1))
+    assert session.send_data(1, bytes(MAX_BODY + 1)) == MAX_BODY + 1
     kinds = []
     while session.pending_out:
         kinds += [frame.kind for frame in frames(session.data_to_send(1))]

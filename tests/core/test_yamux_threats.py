@@ -159,6 +159,18 @@ def test_mux_3_window_updates_for_our_data_are_no_storm(backend: Any) -> None:
         session.receive_data(window(1, 1) * 7 + window(1, 4))
 
 
+def test_mux_3_credit_of_a_large_frame_may_come_back_in_many_pieces(
+    backend: Any,
+) -> None:
+    session = with_stream(backend)
+    for _ in range(400):
+        assert session.send_data(1, bytes(200_000)) == 200_000
+        assert len(sent(session)) == 1
+        session.receive_data(window(1, 6250) * 32)
+    error = refused(session, window(1, 1) * 5001)
+    assert str(error) == "more than 1000.0 control frames a second"
+
+
 def test_mux_3_opening_and_ending_streams_is_no_storm(backend: Any) -> None:
     session = make(backend)
     for stream_id in range(1, 40_001, 2):

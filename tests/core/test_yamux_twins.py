@@ -145,7 +145,7 @@ class Script:
 
     def send(self) -> Any:
         stream_id = self.stream_id()
-        size = self.rng.choice([0, 1, 300, 65_507, 65_508, 150_000, 300_000])
+        size = self.rng.choice([0, 1, 300, 65_507, 150_000, 262_064, 262_065, 600_000])
         kind = self.rng.choice([bytes, bytearray, memoryview])
         taken = self.session.send_data(stream_id, kind(self.rng.randbytes(size)))
         return taken, self.session.send_window(stream_id)

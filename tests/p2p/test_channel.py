@@ -12,7 +12,8 @@ from praxis_fast.wire.noise_transport import MAX_PLAINTEXT, NoiseTransport
 
 LIMIT = 1000
 KEY = bytes(32)
-FULL_BODY = MAX_PLAINTEXT - 12
+# Data that, with its frame's header, fills one message.
+FULL = MAX_PLAINTEXT - 12
 
 
 class Socket(asyncio.Transport):
@@ -82,9 +83,8 @@ def test_much_leaves_as_full_messages_in_one_write_a_batch() -> None:
     sender = Sender()
     stream_id = sender.session.open_stream()
     sender.session.data_to_send()
-    assert sender.session.send_data(stream_id, bytes(BATCH * FULL_BODY)) == (
-        BATCH * FULL_BODY
-    )
+    size = BATCH * MAX_PLAINTEXT - 12
+    assert sender.session.send_data(stream_id, bytes(size)) == size
     sender.send()
     assert len(sender.socket.waiting) == 1
     sender.socket.drain()
@@ -95,7 +95,7 @@ def test_much_leaves_as_full_messages_in_one_write_a_batch() -> None:
 def test_what_is_over_a_batch_waits_for_the_next_write() -> None:
     sender, other = Sender(), Sender()
     for one in (sender, other):
-        one.queue(10 * FULL_BODY)
+        one.queue(10 * FULL)
     while sender.session.pending_out:
         before = sender.session.pending_out
         sender.send()
@@ -119,7 +119,7 @@ def test_small_frames_of_many_streams_fill_messages_too() -> None:
 def test_a_buffer_is_used_again_when_it_is_written() -> None:
     sender = Sender()
     for _ in range(3):
-        sender.queue(3 * FULL_BODY)
+        sender.queue(3 * FULL)
         sender.send()
         (view,) = sender.socket.waiting
         buffer = view.obj
@@ -133,10 +133,10 @@ def test_a_buffer_is_used_again_when_it_is_written() -> None:
 
 def test_a_buffer_under_way_is_not_touched() -> None:
     sender = Sender()
-    sender.queue(3 * FULL_BODY)
+    sender.queue(3 * FULL)
     sender.send()
     before = bytes(sender.socket.waiting[0])
-    sender.queue(3 * FULL_BODY)
+    sender.queue(3 * FULL)
     sender.send()
     first, second = sender.socket.waiting
     assert first.obj is not second.obj
@@ -145,13 +145,13 @@ def test_a_buffer_under_way_is_not_touched() -> None:
     assert not sender.spares
     assert not sender.channel.is_lending
     sender.socket.drain()
-    assert sum(map(len, sender.plaintexts())) == 6 * FULL_BODY + 8 * 12
+    assert sum(map(len, sender.plaintexts())) == 6 * FULL + 4 * 12
 
 
 def test_a_host_keeps_few_spare_buffers() -> None:
     sender = Sender()
     for _ in range(2 * MAX_SPARES):
-        sender.queue(FULL_BODY)
+        sender.queue(FULL)
         sender.send()
     sender.socket.drain()
     sender.channel.settle()

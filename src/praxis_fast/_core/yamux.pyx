@@ -60,9 +60,10 @@ cdef enum:
     NORMAL = 0
     INTERNAL_ERROR = 2
     INITIAL_WINDOW = 262144
-    # A full data frame and its header are exactly one full Noise message.
-    MAX_BODY = 65507
-    # Control frames a peer may answer each data frame of ours with.
+    # A full data frame and its header are exactly four full Noise messages.
+    MESSAGE = 65519
+    MAX_BODY = 4 * MESSAGE - HEADER_SIZE
+    # Control frames a peer may answer each begun message of a frame of ours with.
     UPDATES = 8
     # The most one turn of a stream writes: ACK, window update, data frame, FIN.
     MAX_TURN = 4 * HEADER_SIZE + MAX_BODY
@@ -1282,7 +1283,7 @@ cdef class YamuxSession:
                 stream.head += 1
         stream.queued -= body
         self._queued -= body
-        self._earned += UPDATES
+        self._earned += UPDATES * (1 + body // MESSAGE)
         if not stream.queued:
             chunks_trim(stream)
         return p

@@ -73,11 +73,14 @@ ALL_FLAGS = SYN | ACK | FIN | RST
 NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = range(3)
 MAX_UINT32 = 0xFFFFFFFF
 
-# A full data frame and its header are exactly one full Noise message (65,535 bytes on
-# the wire, 16 of them the tag), so bulk data never leaves a short message behind.
-MAX_BODY = 65519 - HEADER.size
-# Control frames a peer may answer each data frame of ours with: py-libp2p returns the
-# credit of every small read, which makes five for a short stream.
+# What a full Noise message holds: 65,535 bytes on the wire, 16 of them the tag.
+MESSAGE = 65519
+# A full data frame and its header are exactly four of them, so bulk data never leaves a
+# short message behind. Larger than one, because js-libp2p answers every data frame with
+# a window update; four are within the window that a stream starts with.
+MAX_BODY = 4 * MESSAGE - HEADER.size
+# Control frames a peer may answer each begun message of a frame of ours with: py-libp2p
+# returns the credit of every small read, which makes five for a short stream.
 UPDATES = 8
 # The longest copy that is handed over: a longer one would be fresh memory each time,
 # and the system gives that page by page.
@@ -779,7 +782,7 @@ class YamuxSession:
             left -= len(piece)
         stream.queued -= body
         self._queued -= body
-        self._earned += UPDATES
+        self._earned += UPDATES * (1 + body // MESSAGE)
         return HEADER.size + body
 
     def _wake_stalled(self) -> None:

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from praxis_fast.core import YamuxSession
     from praxis_fast.wire.noise import NoiseTransport
 
-# Full Noise messages in one write; more would leave the caches of the processor.
+# Full Noise messages in one write, as many as a full data frame; more would leave the
+# caches of the processor.
 BATCH: Final = 4
 
-# A session that is asked for one message goes over it by less than a frame. There is
-# room for that behind the batch's last message.
-ONE: Final = MAX_PLAINTEXT + OVERHEAD
-ROOM: Final = 3 * ONE
-BUFFER_SIZE: Final = (BATCH - 1) * ONE + ROOM
+# A session goes over what it is asked for by less than a frame and its control frames.
+BUFFER_SIZE: Final = (2 * BATCH + 1) * (MAX_PLAINTEXT + OVERHEAD)
 
 # Buffers kept by a host that sends nothing.
 MAX_SPARES: Final = 4
@@ -81,10 +79,8 @@ class Channel:
         buffer = self._spares.pop() if self._spares else bytearray(BUFFER_SIZE)
         self._lent.append(buffer)
         view = memoryview(buffer)
-        end = 0
-        while session.pending_out and BUFFER_SIZE - end >= ROOM:
-            frames = session.data_to_send(MAX_PLAINTEXT)
-            end += self._noise.send_into(frames, view[end:])
+        frames = session.data_to_send(BATCH * MAX_PLAINTEXT)
+        end = self._noise.send_into(frames, view)
         self._transport.write(view[:end])
 
     def _take_back(self) -> None:

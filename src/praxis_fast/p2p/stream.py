@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     Data = bytes | bytearray | memoryview
 
-# The session is given so much at once: two full Noise messages, each 65,535 bytes on
-# the wire, less 16 for its tag and 12 for the frame's header.
-MAX_PIECE = 2 * 65507
+# The session is given so much at once: half of what a full data frame holds.
+MAX_PIECE = 2 * 65519 - 6
 
 # One read gives no more than this, or one piece. Joining more costs fresh memory, page
 # by page, which is dearer than another read.
