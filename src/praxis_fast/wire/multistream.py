@@ -13,6 +13,7 @@ What follows the agreement in the same packet belongs to the protocol: `leftover
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from praxis_fast.errors import MultistreamError, UsageError
@@ -30,65 +31,52 @@ LIST = "ls"
 MAX_LENGTH_BYTES = 3
 
 
+@lru_cache(256)
 def encode_line(text: str) -> bytes:
-    """One line as it goes over the wire."""
+    """One line as it goes over the wire; a host says the same few all the time."""
     data = text.encode() + b"\n"
     return encode_varint(len(data)) + data
 
 
-class LineReader:
-    """Takes bytes apart into lines; judges a length before its line arrives."""
+def next_line(data: bytes, start: int, limit: int) -> tuple[str, int] | None:
+    """The line that starts there and where it ends; None until it is whole.
 
-    __slots__ = ("_buf", "_limit")
-
-    def __init__(self, limit: int) -> None:
-        self._buf = bytearray()
-        self._limit = limit
-
-    def receive_data(self, data: bytes) -> None:
-        """Take more bytes."""
-        self._buf += data
-
-    def next_line(self) -> str | None:
-        """The next whole line without its newline."""
-        length = self._length()
-        if length is None:
-            return None
-        size, start = length
-        if len(self._buf) < start + size:
-            return None
-        line = bytes(self._buf[start : start + size])
-        del self._buf[: start + size]
-        return _read_line(line)
-
-    def rest(self) -> bytes:
-        """Everything behind the lines read; the reader is empty then."""
-        rest = bytes(self._buf)
-        self._buf.clear()
-        return rest
-
-    def _length(self) -> tuple[int, int] | None:
-        """Size of the next line and where it starts, once both are known."""
-        size = 0
-        for count, byte in enumerate(self._buf[:MAX_LENGTH_BYTES]):
-            size |= (byte & 127) << 7 * count
-            if byte < 128:
-                self._check_length(size, byte, count)
-                return size, count + 1
-        if len(self._buf) >= MAX_LENGTH_BYTES:
-            raise MultistreamError(
-                f"line length of more than {MAX_LENGTH_BYTES} bytes, "
-                f"limit {self._limit} for a line"
-            )
+    Judges a length before its line arrives.
+    """
+    length = _next_length(data, start, limit)
+    if length is None:
         return None
+    size, begin = length
+    end = begin + size
+    if len(data) < end:
+        return None
+    return _read_line(data[begin:end]), end
 
-    def _check_length(self, size: int, last: int, count: int) -> None:
-        if size > self._limit:
-            raise MultistreamError(f"line of {size} bytes, limit {self._limit}")
-        if size == 0:
-            raise MultistreamError("line without a newline")
-        if last == 0 and count:
-            raise MultistreamError("line length is not in its shortest form")
+
+def _next_length(data: bytes, start: int, limit: int) -> tuple[int, int] | None:
+    """Size of the line and where its text begins, once both are known."""
+    size = 0
+    end = start + MAX_LENGTH_BYTES
+    for count, byte in enumerate(data[start:end]):
+        size |= (byte & 127) << 7 * count
+        if byte < 128:
+            _check_length(size, byte, count, limit)
+            return size, start + count + 1
+    if len(data) >= end:
+        raise MultistreamError(
+            f"line length of more than {MAX_LENGTH_BYTES} bytes, "
+            f"limit {limit} for a line"
+        )
+    return None
+
+
+def _check_length(size: int, last: int, count: int, limit: int) -> None:
+    if size > limit:
+        raise MultistreamError(f"line of {size} bytes, limit {limit}")
+    if size == 0:
+        raise MultistreamError("line without a newline")
+    if last == 0 and count:
+        raise MultistreamError("line length is not in its shortest form")
 
 
 def _read_line(line: bytes) -> str:
@@ -103,57 +91,65 @@ def _read_line(line: bytes) -> str:
 class _Negotiation(ABC):
     """What both ends share: buffers, the header, the end."""
 
-    __slots__ = ("_has_header", "_is_dead", "_leftover", "_out", "_reader", "protocol")
+    __slots__ = (
+        "_has_header",
+        "_in",
+        "_is_dead",
+        "_is_over",
+        "_max_line",
+        "_out",
+        "protocol",
+    )
 
-    def __init__(self, limits: SecurityLimits | None) -> None:
-        limits = limits or SecurityLimits()
+    def __init__(self, limits: SecurityLimits) -> None:
         self.protocol: str | None = None
-        self._reader = LineReader(limits.max_line)
-        self._out = bytearray()
-        self._leftover = bytearray()
+        self._max_line = limits.max_line
+        self._in = b""
+        self._out = encode_line(HEADER)
         self._has_header = False
+        self._is_over = False
         self._is_dead = False
 
     @property
     def leftover(self) -> bytes:
         """What came behind the agreement: the protocol's first bytes."""
-        return bytes(self._leftover)
+        return self._in if self._is_over else b""
 
     def data_to_send(self) -> bytes:
         """Everything waiting to be sent, also after an error."""
-        data = bytes(self._out)
-        self._out.clear()
+        data, self._out = self._out, b""
         return data
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the other end; MultistreamError ends the negotiation."""
         if self._is_dead:
             raise MultistreamError("negotiation is over after an error")
-        if self._is_over():
-            self._leftover += data
-            return
-        self._reader.receive_data(data)
+        self._in += data
         try:
-            self._read_lines()
+            self._in = self._in[self._read_lines() :]
         except MultistreamError:
             self._is_dead = True
             raise
 
-    def _read_lines(self) -> None:
-        while not self._is_over():
-            line = self._reader.next_line()
-            if line is None:
-                return
+    def _read_lines(self) -> int:
+        """Take all whole lines; returns where they end."""
+        end = 0
+        while not self._is_over:
+            found = next_line(self._in, end, self._max_line)
+            if found is None:
+                break
+            line, end = found
             if self._has_header:
                 self._on_line(line)
             elif line == HEADER:
                 self._has_header = True
             else:
                 raise MultistreamError(f"{line[:64]!r} in place of the header")
-        self._leftover += self._reader.rest()
+        return end
 
-    def _is_over(self) -> bool:
-        return self.protocol is not None
+    def _agree(self, protocol: str) -> None:
+        self.protocol = protocol
+        self._is_over = True
 
     @abstractmethod
     def _on_line(self, line: str) -> None:
@@ -179,11 +175,11 @@ class MultistreamInitiator(_Negotiation):
         lazy: bool = False,
         limits: SecurityLimits | None = None,
     ) -> None:
+        limits = limits or SecurityLimits()
         super().__init__(limits)
         self.failed = False
         self._proposals = list(protocols[:1] if lazy else protocols)
-        self._check_proposals(limits or SecurityLimits())
-        self._say(HEADER)
+        self._check_proposals(limits)
         self._say(self._proposals[0])
 
     def _check_proposals(self, limits: SecurityLimits) -> None:
@@ -199,12 +195,9 @@ class MultistreamInitiator(_Negotiation):
                     f"protocol name of {size} bytes, limit {limits.max_line}"
                 )
 
-    def _is_over(self) -> bool:
-        return self.failed or self.protocol is not None
-
     def _on_line(self, line: str) -> None:
         if line == self._proposals[0]:
-            self.protocol = line
+            self._agree(line)
         elif line == NOT_AVAILABLE:
             self._on_refused()
         else:
@@ -217,32 +210,32 @@ class MultistreamInitiator(_Negotiation):
         if self._proposals:
             self._say(self._proposals[0])
         else:
-            self.failed = True
+            self.failed = self._is_over = True
 
 
 class MultistreamResponder(_Negotiation):
     """The end that answers proposals; its header is ready at once."""
 
-    __slots__ = ("_limits", "_proposed", "_protocols")
+    __slots__ = ("_max_proposals", "_proposed", "_protocols")
 
     def __init__(
         self, protocols: Container[str], *, limits: SecurityLimits | None = None
     ) -> None:
+        limits = limits or SecurityLimits()
         super().__init__(limits)
-        self._limits = limits or SecurityLimits()
+        self._max_proposals = limits.max_proposals
         self._protocols = protocols
         self._proposed = 0
-        self._say(HEADER)
 
     def _on_line(self, line: str) -> None:
         self._proposed += 1
-        if self._proposed > self._limits.max_proposals:
+        if self._proposed > self._max_proposals:
             raise MultistreamError(
-                f"{self._proposed} proposals, limit {self._limits.max_proposals}"
+                f"{self._proposed} proposals, limit {self._max_proposals}"
             )
         # Answering "ls" is optional, and nobody needs our list.
         if line != LIST and line in self._protocols:
-            self.protocol = line
+            self._agree(line)
             self._say(line)
         else:
             self._say(NOT_AVAILABLE)
