@@ -121,8 +121,9 @@ class Stream:
         while self._size < n:
             if not self._may_get_more():
                 raise asyncio.IncompleteReadError(self._take(self._size), n)
-            self._give_credit(self._size - self._credited)
-            self._credited = self._size
+            if self._credited < self._size:
+                self._give_credit(self._size - self._credited)
+                self._credited = self._size
             await self._wait_readable()
         return self._take(n)
 
@@ -419,7 +420,7 @@ class Stream:
             return b""
         if self._error is not None:
             return b""
-        left = negotiation.leftover if negotiation.protocol is not None else b""
+        left = negotiation.leftover
         self._give_credit(size - len(left))
         if negotiation.protocol is not None:
             self._negotiation = None

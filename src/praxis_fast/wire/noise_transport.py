@@ -140,7 +140,7 @@ class NoiseTransport:
 
     def _one_message(self, data: bytes | bytearray | memoryview) -> bytes:
         length = (len(data) + TAG_SIZE).to_bytes(LENGTH_SIZE, "big")
-        return length + self._sender.encrypt(memoryview(data))
+        return length + self._sender.encrypt(data)
 
     def _fill(self, data: memoryview, size: int, buf: memoryview) -> None:
         """All messages, each encrypted straight into its place."""
