@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -200,10 +201,24 @@ def test_http_5_table_of_failures_is_bounded() -> None:
     for number in range(100):
         for _ in range(2):
             failed.add(f"192.0.2.{number}")
-        failed.prove(f"192.0.2.{number}", bytes(32))
+        failed.prove(f"192.0.2.{number}", bytes(32), "ann")
     assert len(failed) == 3
     assert failed.wait("192.0.2.99") == 30
     assert failed.wait("192.0.2.0") is None
+
+
+def test_http_5_one_holder_takes_the_places_of_few_others() -> None:
+    failed = FailedLogins(HTTPLimits(), Clock())
+    others = [str(number).encode() for number in range(4000)]
+    for digest in others:
+        failed.prove("192.0.2.1", digest, digest.decode())
+    for number in range(10_000):
+        failed.prove("192.0.2.2", str(number).encode(), "ann")
+    kept = sum(failed.is_proven("192.0.2.1", digest) for digest in others)
+    assert kept == 4096 - 256
+    assert failed.is_proven("192.0.2.2", b"9999")
+    failed.prove("192.0.2.3", b"new", "bob")
+    assert failed.is_proven("192.0.2.3", b"new")
 
 
 def test_http_5_refusals_are_told_without_the_credential() -> None:
@@ -275,6 +290,21 @@ def write(path: Path, text: str) -> None:
 def open_to_others(path: Path) -> None:
     path.chmod(0o622)
     os.utime(path, (1, 1))
+
+
+def test_http_5_file_of_another_user_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.fstat
+
+    def foreign(descriptor: int) -> os.stat_result:
+        told = list(found(descriptor))
+        told[stat.ST_UID] = 4711
+        return os.stat_result(told)
+
+    monkeypatch.setattr("praxis_fast.api.access.trusted_file.os.fstat", foreign)
+    with pytest.raises(ConfigError, match="owned by user 4711, neither us nor root"):
+        access(file=str(path))
 
 
 def entry(who: str, *roles: str) -> str:

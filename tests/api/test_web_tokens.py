@@ -8,11 +8,20 @@ import hashlib
 import hmac
 import json
 import logging
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from praxis_fast.agent.access import JWTConfig
+from praxis_fast.api.access import jwks
 from praxis_fast.api.access.jwks import MIN_PAUSE, KeySet, parse_keys, read_source
 from praxis_fast.api.access.web_tokens import BadTokenError, UnknownKeyError, WebTokens
 from praxis_fast.errors import ConfigError, MessageError
@@ -37,7 +46,7 @@ class Issuer:
         self.fault: Exception | None = None
         self.asked = 0
 
-    def read(self, source: str) -> bytes:
+    async def read(self, source: str) -> bytes:
         self.asked += 1
         if self.fault is not None:
             raise self.fault
@@ -217,6 +226,9 @@ async def test_hs256_is_taken_with_a_secret_alone() -> None:
     [
         ({"audience": ()}, "audience"),
         ({"jwks_url": None}, "jwks_url"),
+        ({"jwks_url": "https://ann:pw@issuer.example/"}, "jwks_url"),
+        ({"jwks_url": "https:///keys"}, "jwks_url"),
+        ({"jwks_url": "https://issuer.example/a b"}, "jwks_url"),
         ({"jwks_file": "keys.json"}, "jwks_url"),
         ({"jwks_url": "http://issuer.example/keys"}, "jwks_url"),
         ({"jwks_url": "https://[::1/keys"}, "jwks_url"),
@@ -289,23 +301,26 @@ def test_keys_that_sign_nothing_for_us_are_passed_over() -> None:
         parse_keys(json.dumps({"keys": [good] * 65}).encode())
 
 
-def test_key_file_is_read_and_bounded(tmp_path: Any) -> None:
+async def test_key_file_is_read_and_bounded(tmp_path: Any) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(KEY))
-    assert read_source(str(path)) == key_set(KEY)
+    assert await read_source(str(path)) == key_set(KEY)
     path.write_bytes(b" " * (256 * 1024 + 1))
     with pytest.raises(OSError, match="over 262144 bytes"):
-        read_source(str(path))
+        await read_source(str(path))
+    path.chmod(0o622)
+    with pytest.raises(OSError, match="mode 0622, others can write it"):
+        await read_source(str(path))
 
 
 async def test_keys_are_fetched_over_http_without_redirects(
     aiohttp_keys: Any,
 ) -> None:
     url = await aiohttp_keys(key_set(KEY))
-    assert await asyncio.to_thread(read_source, f"{url}/keys") == key_set(KEY)
+    assert await read_source(f"{url}/keys") == key_set(KEY)
     for path in ("/moved", "/missing", "/huge"):
         with pytest.raises(OSError):
-            await asyncio.to_thread(read_source, f"{url}{path}")
+            await read_source(f"{url}{path}")
 
 
 @pytest.mark.parametrize(
@@ -329,12 +344,84 @@ async def test_broken_answer_of_the_issuer_is_no_fault_of_ours(answer: bytes) ->
     assert keys.failures == 1
 
 
+async def test_issuer_that_trickles_is_left_by_a_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0.2)
+    left = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        keys = KeySet(f"http://127.0.0.1:{port}/", refresh=300, clock=Clock())
+        async with asyncio.timeout(10):
+            await keys.refresh()
+            # Nobody goes on reading, neither here nor in a thread.
+            await left.wait()
+    assert keys.failures == 1
+
+
+async def test_keys_are_fetched_from_whom_this_machine_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"2\r\n{}\r\n0\r\n\r\n")
+        await writer.drain()
+
+    cert = certificate(tmp_path)
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(cert)
+    async with await asyncio.start_server(
+        talk, "127.0.0.1", 0, ssl=server_side
+    ) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"https://localhost:{port}/keys?a=b"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await read_source(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        assert await read_source(url) == b"{}"
+    assert asked[0].startswith(b"GET /keys?a=b HTTP/1.1\r\nHost: localhost:")
+
+
+def certificate(folder: Path) -> Path:
+    """A key and a certificate of itself for localhost, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "localhost.pem"
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8
+    plain = serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, private, plain) + made.public_bytes(pem))
+    return path
+
+
 async def test_slow_issuer_is_not_asked_again_at_once() -> None:
     clock, issuer = Clock(), Issuer(KEY)
 
-    def read(source: str) -> bytes:
+    async def read(source: str) -> bytes:
         clock.now += MIN_PAUSE
-        return issuer.read(source)
+        return await issuer.read(source)
 
     keys = KeySet(URL, refresh=300, clock=clock, read=read)
     await keys.refresh()

@@ -363,7 +363,7 @@ class Access:
         for one in shown:
             found = self._whose(one)
             if isinstance(found, Principal):
-                self._failed.prove(visit.client, one.digest)
+                self._failed.prove(visit.client, one.digest, found.name)
                 # What was tried before it was a guess all the same.
                 self._failed.add(visit.client, len(refusals))
                 return self._placed(found, visit.client)

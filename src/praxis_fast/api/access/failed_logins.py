@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
     from praxis_fast.limits import HTTPLimits
 
+    Proof = tuple[str, bytes]
+
 # One customer's network, as for connections of peers.
 _IPV6_PREFIX = 56
 
-# Credentials remembered as right, over all addresses.
+# Credentials remembered as right, over all addresses. Once there are so many, whoever
+# has more than a share makes room itself: one token may come from many addresses, and
+# a web token can be spelled in many ways.
 _MAX_PROVEN = 4096
+_SHARE = 256
 
 
 def network_key(address: str | None) -> str:
@@ -46,7 +51,9 @@ class FailedLogins:
         self._clock = clock
         # What is left of the allowance, and when.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._proven: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        # Whose each is, and those of each; the oldest first.
+        self._proven: OrderedDict[Proof, str] = OrderedDict()
+        self._shares: dict[str, OrderedDict[Proof, None]] = {}
 
     def __len__(self) -> int:
         return len(self._left)
@@ -67,17 +74,27 @@ class FailedLogins:
         if len(self._left) > self._max:
             self._left.popitem(last=False)
 
-    def prove(self, address: str | None, digest: bytes) -> None:
-        """The address showed a right one."""
-        key = (network_key(address), digest)
-        self._proven[key] = None
-        self._proven.move_to_end(key)
+    def prove(self, address: str | None, digest: bytes, holder: str) -> None:
+        """The address showed a right one, which is this holder's."""
+        proof = (network_key(address), digest)
+        self._forget(proof)
+        self._proven[proof] = holder
+        share = self._shares.setdefault(holder, OrderedDict())
+        share[proof] = None
         if len(self._proven) > _MAX_PROVEN:
-            self._proven.popitem(last=False)
+            self._forget(next(iter(share if len(share) > _SHARE else self._proven)))
 
     def is_proven(self, address: str | None, digest: bytes) -> bool:
         """Whether the address showed this one before, and it was right."""
         return (network_key(address), digest) in self._proven
+
+    def _forget(self, proof: Proof) -> None:
+        holder = self._proven.pop(proof, None)
+        if holder is not None:
+            share = self._shares[holder]
+            del share[proof]
+            if not share:
+                del self._shares[holder]
 
     def _allowance(self, key: str) -> float:
         left, at = self._left.get(key, (float(self._burst), 0.0))

@@ -1,30 +1,31 @@
-"""The keys of an issuer of JSON Web Tokens, fetched beside the loop and kept."""
+"""The keys of an issuer of JSON Web Tokens, fetched and kept."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import urllib.request
+import re
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 from urllib.parse import urlsplit
 
+from praxis_fast.api.access.fetch import fetch
 from praxis_fast.api.access.hosts import is_loopback
+from praxis_fast.api.access.trusted_file import read_trusted
 from praxis_fast.errors import ConfigError, MessageError
 from praxis_fast.wire.json_text import decode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
+
+_PLAIN = re.compile(r"[!-~]+")
 
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 64
 MIN_RSA_BITS = 2048
-FETCH_TIMEOUT = 5.0
+FETCH_TIMEOUT = 10.0
 
 # A key nobody knows makes us look again, at most this often.
 MIN_PAUSE = 10.0
@@ -54,7 +55,7 @@ class KeySet:
         *,
         refresh: float,
         clock: Callable[[], float],
-        read: Callable[[str], bytes] | None = None,
+        read: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
         self._source = source
         self._refresh = refresh
@@ -109,8 +110,8 @@ class KeySet:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(2 * FETCH_TIMEOUT):
-                data = await asyncio.to_thread(self._read, self._source)
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                data = await self._read(self._source)
             self._keys = parse_keys(data)
         except (OSError, MessageError) as error:  # a TimeoutError is an OSError
             self.failures += 1
@@ -160,39 +161,24 @@ def _parse_key(told: dict[str, Any]) -> SignatureKey | None:
 
 def check_source(url: str) -> None:
     """Refuse a URL over which anybody could hand us keys of theirs."""
+
+    def wrong(message: str) -> ConfigError:
+        return ConfigError(message, key="access.jwt.jwks_url")
+
     try:
         parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
-        raise ConfigError(str(error), key="access.jwt.jwks_url") from error
+        raise wrong(str(error)) from error
     is_local = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not is_local:
-        raise ConfigError("must begin with https://", key="access.jwt.jwks_url")
+        raise wrong("must begin with https://")
+    if not (has_host and _PLAIN.fullmatch(url)) or "@" in parts.netloc:
+        raise wrong("must be https://host/path, in ascii and without a user")
 
 
-def read_source(source: str) -> bytes:
-    """The bytes of a URL or a file; for a thread. OSError when there are none."""
-    data = _get(source) if "://" in source else Path(source).read_bytes()
-    if len(data) > MAX_BYTES:
-        raise OSError(f"key set of over {MAX_BYTES} bytes")
-    return data
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _get(url: str) -> bytes:
-    # No proxies, as for webhooks: what is configured is where we go.
-    proxies = urllib.request.ProxyHandler({})
-    opener = urllib.request.build_opener(_NoRedirects, proxies)
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - see check_source
-    try:
-        with opener.open(request, timeout=FETCH_TIMEOUT) as response:
-            data: bytes = response.read(MAX_BYTES + 1)
-            return data
-    except URLError as error:
-        raise OSError(str(error.reason)) from error
-    except (HTTPException, ValueError) as error:
-        # The text has what the other side wrote.
-        raise OSError(f"broken answer or url: {type(error).__name__}") from error
+async def read_source(source: str) -> bytes:
+    """The bytes of a URL or a file; OSError when there are none."""
+    if "://" in source:
+        return await fetch(source, MAX_BYTES)
+    return await asyncio.to_thread(read_trusted, source, MAX_BYTES)

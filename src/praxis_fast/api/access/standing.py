@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from praxis_fast.agent.access import AccessFile
 from praxis_fast.api.access.credentials import Credentials
 from praxis_fast.api.access.rights import Rights
+from praxis_fast.api.access.trusted_file import read_trusted
 from praxis_fast.errors import ConfigError, UsageError
 from praxis_fast.events.access.policy import EventPolicy
 from praxis_fast.events.access.roles import Roles
@@ -76,13 +76,9 @@ class AccessFileReader:
         # Before reading: what is written meanwhile is read the next time.
         self._seen = self._signature()
         try:
-            with open(self._path, "rb") as file:
-                self._check_mode(os.fstat(file.fileno()).st_mode)
-                data = file.read(MAX_FILE + 1)
+            data = read_trusted(self._path, MAX_FILE)
         except OSError as error:
-            raise self._error(f"cannot be read: {error.strerror}") from error
-        if len(data) > MAX_FILE:
-            raise self._error(f"over {MAX_FILE} bytes")
+            raise self._error(f"cannot be read: {error.strerror or error}") from error
         return self._parse(data)
 
     def _parse(self, data: bytes) -> AccessFile:
@@ -99,11 +95,6 @@ class AccessFileReader:
             return msgspec.convert(values, AccessFile)
         except msgspec.ValidationError as error:
             raise self._error(str(error).replace("`", "")) from error
-
-    def _check_mode(self, mode: int) -> None:
-        # Who can write it can let in anybody.
-        if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise self._error(f"mode {mode & 0o777:04o}, others can write it")
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:

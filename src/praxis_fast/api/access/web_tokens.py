@@ -12,7 +12,7 @@ from praxis_fast.errors import ConfigError
 from praxis_fast.events.access.principal import Attributes, Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from praxis_fast.agent.access import JWTConfig
     from praxis_fast.events.access.roles import Roles
@@ -50,7 +50,7 @@ class WebTokens:
         *,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
-        read: Callable[[str], bytes] | None = None,
+        read: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
         _check(config)
         self._config = config
