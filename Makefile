@@ -46,7 +46,7 @@ lint: build ## ruff and cython-lint
 types: build ## mypy --strict
 	@$(BIN)/mypy
 
-interop: build ## js-libp2p, py-libp2p and go-libp2p dial us and are dialled
+interop: build ## js-, py- and go-libp2p dial us and are dialled; pages in Chromium
 	@$(BIN)/python -m tests.interop.install
 	@$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
 

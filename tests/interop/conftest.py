@@ -12,7 +12,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.interop.install import PROGRAMS, command_of, is_installed
+from tests.interop.install import PROGRAMS, command_of, has_browser, is_installed
 
 LINE_LIMIT = 1024 * 1024
 ANSWER_TIMEOUT = 120
@@ -61,6 +61,9 @@ async def start(name: str) -> ForeignPeer:
     peer.peer_id, peer.addrs = hello["peer_id"], hello["addrs"]
     return peer
 
+
+# The same goes for a browser.
+collect_ignore = [] if has_browser() else ["test_chromium.py"]
 
 # A peer whose language is not on this machine cannot be had; install.py says so aloud.
 AVAILABLE = [name for name, (tool, _, _) in PROGRAMS.items() if shutil.which(tool)]

@@ -1,12 +1,14 @@
 """Installs the foreign peers into .cache/interop; `python -m tests.interop.install`.
 
 Each peer is built by its own language's package client from the files in peers/, once
-per content of those files.
+per content of those files. Chromium comes with the system, and its driver too (Debian's
+`chromium` and `chromium-driver`); only what speaks to the driver is installed here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 PEERS = Path(__file__).parent / "peers"
-CACHE = Path(__file__).parents[2] / ".cache" / "interop"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache" / "interop"
+BROWSER = ("chromium", "chromedriver")
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -78,8 +82,28 @@ def install(name: str) -> None:
     (home / ".installed").write_text(fingerprint(PEERS / name))
 
 
+def lacking() -> list[str]:
+    """What there must be for the tests of browsers, and is not."""
+    return [tool for tool in BROWSER if shutil.which(tool) is None]
+
+
+def has_browser() -> bool:
+    return not lacking() and importlib.util.find_spec("selenium") is not None
+
+
+def install_browser() -> None:
+    """Install what drives the browser, into the environment of the tests."""
+    if tools := lacking():
+        print(f"interop: no {' and no '.join(tools)} on this machine, so no browser")
+    elif not has_browser():
+        print("interop: installing what drives the browser", flush=True)
+        pip = (sys.executable, "-m", "pip", "install", "--quiet")
+        run(*pip, "--group", "interop", cwd=ROOT)
+
+
 def main() -> None:
     """Install every peer whose language is here, and name those that are not."""
+    install_browser()
     for name, (tool, _, _) in PROGRAMS.items():
         if shutil.which(tool) is None:
             print(f"interop: no {tool} on this machine, so no {name} peer")
