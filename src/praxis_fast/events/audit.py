@@ -19,6 +19,7 @@ from praxis_fast.events.event import EventFilter
 from praxis_fast.events.webhooks.body import webhook_body
 from praxis_fast.limits import StoreLimits
 from praxis_fast.store.database import Database
+from praxis_fast.store.futures import fail_futures
 from praxis_fast.store.text import storable
 from praxis_fast.wire.json_text import encode_json
 
@@ -235,11 +236,7 @@ class AuditLog:
         self, futures: Sequence[asyncio.Future[int]], error: BaseException
     ) -> None:
         self._under_way -= len(futures)
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
-                # Not everybody who writes waits for it.
-                future.exception()
+        fail_futures(futures, error)
 
     def _refuse(self, reason: str, number: int = 1) -> None:
         """Count it; tell it once until there is room again."""

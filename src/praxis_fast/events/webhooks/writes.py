@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from praxis_fast.errors import ResourceLimitError, StoreError
 from praxis_fast.events.webhooks import store
+from praxis_fast.store.futures import fail_futures
 
 if TYPE_CHECKING:
     import sqlite3
@@ -120,11 +121,7 @@ class Writes:
         self, futures: list[Appended], results: list[Result], error: BaseException
     ) -> None:
         self._waiting -= len(futures)
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
-                # Not everybody who writes waits for it.
-                future.exception()
+        fail_futures(futures, error)
         if not isinstance(error, (ResourceLimitError, StoreError)):
             self._forget(results)
             return
