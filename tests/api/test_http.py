@@ -125,7 +125,17 @@ async def test_peer_without_a_card_is_listed_without_one(
 async def test_connect_takes_either_key(http: httpx.AsyncClient, key: str) -> None:
     body = {key: f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"}
     answer = await http.post("/p2p/connect", json=body)
-    assert answer.json() == {"status": "connected", "peer_id": PEER}
+    told = {"status": "connected", "peer_id": PEER, "already_connected": True}
+    assert answer.json() == told
+
+
+async def test_connect_says_that_a_peer_is_new(
+    agent: FakeAgent, http: httpx.AsyncClient
+) -> None:
+    agent.peers[0] = {**agent.peers[0], "is_connected": False}
+    body = {"multiaddr": f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"}
+    answer = await http.post("/p2p/connect", json=body)
+    assert answer.json()["already_connected"] is False
 
 
 async def test_connect_says_why_when_nobody_answers(http: httpx.AsyncClient) -> None:

@@ -120,8 +120,14 @@ class AgentRoutes:
         addr = text_field(body, "multiaddr", "addr")
         if not addr:
             raise HTTPError(400, "multiaddr is missing")
-        peer_id = await self._agent.connect(addr)
-        return JSONResponse({"status": "connected", "peer_id": str(peer_id)})
+        peers = self._agent.peer_snapshot()
+        before = {peer["peer_id"] for peer in peers if peer["is_connected"]}
+        peer_id = str(await self._agent.connect(addr))
+        # Such a peer need not be dialled, so this tells nothing of the address.
+        is_old = peer_id in before
+        return JSONResponse(
+            {"status": "connected", "peer_id": peer_id, "already_connected": is_old}
+        )
 
     async def _tool(self, request: Request) -> JSONResponse:
         body = await read_object(request, self._limits)
