@@ -99,7 +99,12 @@ class Upgrading(asyncio.BufferedProtocol):
         now = self._owner.clock()
         self._upgrade_deadline = now + limits.upgrade_timeout
         self._stage_deadline = now + limits.stage_timeout
-        self._send(self._transport)
+        if self.inbound:
+            # A dialer's first words are mostly here already: our header leaves with the
+            # answer to them, or a turn later to a dialer that waits for it.
+            self.loop.call_soon(self._speak)
+        else:
+            self._speak()
         self._arm()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -140,6 +145,11 @@ class Upgrading(asyncio.BufferedProtocol):
         self._leave()
 
     # -- inside ------------------------------------------------------------------------
+
+    def _speak(self) -> None:
+        """Say what needs no word of the peer."""
+        if self._transport is not None and not self._is_over:
+            self._send(self._transport)
 
     def _send(self, transport: asyncio.Transport) -> None:
         data = self._upgrade.data_to_send()
