@@ -82,6 +82,12 @@ async def test_without_multicast_a_bootstrap_address_is_used(
 async def test_multicast_that_brings_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    start = demo.AgentProcess.start
+
+    async def deaf(name: str, folder: Path, *options: str) -> demo.AgentProcess:
+        return await start(name, folder, "--no-mdns", *options)
+
+    monkeypatch.setattr(demo.AgentProcess, "start", deaf)
     monkeypatch.setattr(demo, "FIND", 0)
     assert await demo.play(0) == 0
     out = capsys.readouterr().out

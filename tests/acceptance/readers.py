@@ -32,19 +32,21 @@ ASLEEP, SLEEPY, SMALL = 1.0, 0.002, 16 * 1024
 
 
 class Reader:
-    """One subscriber; `cuts` are the numbers after which its connection breaks."""
+    """One subscriber, whose connection breaks so many times, anywhere."""
 
     kind = ""
 
     def __init__(
-        self, url: str, number: int, choice: Choice, count: int, cuts: list[int]
+        self, url: str, number: int, choice: Choice, count: int, breaks: int
     ) -> None:
         self.name = f"{self.kind} {number}"
-        self.record = Record(self.name, choice.expected(count))
         self.reconnects = 0
         self._choice = choice
-        self._cuts = sorted(cuts, reverse=True)
         self._random = random.Random(number)
+        expected = choice.expected(count)
+        self.record = Record(self.name, expected)
+        # The numbers after which it breaks, the first one last.
+        self._cuts = sorted(self._random.choices(expected, k=breaks), reverse=True)
         parts = urlsplit(url)
         self._host, self._port = parts.hostname, parts.port
         self._url = url
@@ -52,8 +54,8 @@ class Reader:
         self._is_sleepy = choice == Choice()
 
     async def run(self) -> None:
-        """Until it has everything."""
-        while not self.record.is_complete:
+        """Until it has everything and came back as often as it had to."""
+        while not self.record.is_complete or self._cuts:
             await self._follow()
             self.reconnects += 1
             is_long = self._random.random() < LONG
@@ -82,6 +84,10 @@ class Reader:
             writer.write(self._request())
             head = await reader.readuntil(b"\r\n\r\n")
             self._begin(head)
+            if self.record.is_complete:
+                # It was told of a gap or reset over its last breaks.
+                self._cuts.pop()
+                return
             while data := await reader.read(self._random.randrange(1, READ)):
                 if self._receive(data):
                     break

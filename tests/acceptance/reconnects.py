@@ -23,7 +23,7 @@ from tests.acceptance.server import start
 # The journal holds this share of all events, and at least so many: who is away for long
 # comes back too late.
 KEPT, LEAST_KEPT = 0.01, 2_000
-# Of all breaks, those at the server's end.
+# The server breaks connections besides: so many for each break at a client's end.
 CUT_BY_SERVER = 0.05
 # Which of the subscribers want everything.
 SLEEPY = (2, 3)
@@ -69,13 +69,11 @@ def choices(rng: random.Random, count: int) -> list[Choice]:
     return found
 
 
-def readers(url: str, seed: int, count: int, cuts: int, size: int) -> list[Reader]:
+def readers(url: str, seed: int, count: int, breaks: int, size: int) -> list[Reader]:
     """Of every kind, with the breaks dealt out among them."""
     rng = random.Random(seed)
     kinds = (SocketReader, SourceReader, SocketReader, SourceReader, StreamReader)
-    dealt: list[list[int]] = [[] for _ in range(size)]
-    for _ in range(cuts):
-        rng.choice(dealt).append(rng.randrange(count))
+    dealt = Counter(rng.choices(range(size), k=breaks))
     made: list[Reader] = []
     for number, choice in enumerate(choices(rng, size)):
         kind = kinds[number % len(kinds)]
@@ -96,7 +94,7 @@ async def run(count: int, reconnects: int, seed: int = 1, size: int = 40) -> Out
     with start(limits) as server:
         cuts = int(reconnects * CUT_BY_SERVER)
         url = server.hello["url"]
-        made = readers(url, seed, count, int(1.02 * reconnects) - cuts, size)
+        made = readers(url, seed, count, reconnects, size)
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for reader in made:
