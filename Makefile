@@ -15,6 +15,9 @@ SANITIZED_PYTHON = cd .cache/sanitize && PYTHONPATH=src ASAN_OPTIONS=detect_leak
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	../../$(BIN)/python
 
+# A worker for each core; ARGS="-n 0" for one process, which a debugger needs.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
 .PHONY: help build demo test pure lint types interop bench bench-smoke sanitize fuzz kill million soak autobahn clean
 
 help: ## list the targets
@@ -33,10 +36,10 @@ demo: build ## two agents find each other and stream events (ARGS="--seconds 10"
 	@$(BIN)/praxis-fast demo $(ARGS)
 
 test: build ## every test that needs only Python and a C compiler
-	@$(BIN)/python -m pytest -m "not interop" $(ARGS)
+	@$(PYTEST) -m "not interop" $(ARGS)
 
 pure: build ## the same tests over the plain twins
-	@PRAXIS_FAST_PURE=1 $(BIN)/python -m pytest -m "not interop and not packaging" $(ARGS)
+	@PRAXIS_FAST_PURE=1 $(PYTEST) -m "not interop and not packaging" $(ARGS)
 
 lint: build ## ruff and cython-lint
 	@$(BIN)/ruff check .
