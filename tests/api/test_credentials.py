@@ -14,6 +14,7 @@ import pytest
 from praxis_fast.agent.access import AccessConfig, JWTConfig
 from praxis_fast.api.access.access import Access, Refusal, Visit
 from praxis_fast.api.access.failed_logins import FailedLogins, network_key
+from praxis_fast.api.access.proxies import Proxies
 from praxis_fast.errors import ConfigError, UsageError
 from praxis_fast.events.access.principal import Principal
 from praxis_fast.events.access.rule import Rule
@@ -268,6 +269,30 @@ def test_http_5_program_that_names_nobody_lets_nobody_in() -> None:
     ours = Access(authenticate=lambda visit: given)
     with pytest.raises(UsageError, match="authenticate gave a str, no principal"):
         ours.judge(visit())
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "client"),
+    [
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
+        ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1", "127.0.0.1, 198.51.100.7, 10.0.0.1", "198.51.100.7"),
+        ("10.0.0.1", None, "10.0.0.1"),
+    ],
+)
+def test_http_5_only_a_trusted_proxy_says_for_whom_it_asks(
+    peer: str, told: str | None, client: str
+) -> None:
+    ann = access(credentials=(credential("ann", "user"),))
+    ann.proxies = Proxies("10.0.0.1")
+    seen: list[str | None] = []
+    ann.on_denied = lambda visit, refusal: seen.append(visit.client)
+    headers = [] if told is None else [("x-forwarded-for", told)]
+    ann.judge(visit(*headers, ("x-api-key", "wrong"), client=peer))
+    assert seen == [client]
+    found = ann.judge(visit(*headers, ("x-api-key", "ann-token"), client=peer))
+    assert isinstance(found, Principal)
+    assert found.address == (None if client == peer else client)
 
 
 def test_address_is_kept_where_a_rule_asks_for_it() -> None:

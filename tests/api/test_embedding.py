@@ -224,3 +224,24 @@ async def test_a_gateway_ends_with_its_context() -> None:
         assert gateway.max_clients == 3
         assert gateway.access.visitor.roles == {"guest"}
     await bus.close()
+
+
+@pytest.mark.parametrize("shop", ["starlette"], indirect=True)
+async def test_http_5_a_proxy_s_clients_are_the_same_on_every_stream(
+    shop: Shop,
+) -> None:
+    async with stream(shop):
+        pass
+    socket_url = f"ws://127.0.0.1:{shop.port}/events"
+    # uvicorn believes what is on this machine, unless it is told otherwise.
+    for told in ("192.0.2.9", "192.0.2.9, 127.0.0.1"):
+        headers = {"X-Forwarded-For": told}
+        async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+            answer = await client.get(f"{shop.url}/events/stream")
+        assert answer.status_code == 403
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(socket_url, proxy=None, additional_headers=headers)
+        assert refused.value.response.status_code == 403
+    near = {"X-Forwarded-For": "127.0.0.1"}
+    async with websockets.connect(socket_url, proxy=None, additional_headers=near):
+        pass

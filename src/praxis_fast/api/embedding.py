@@ -21,6 +21,7 @@ import uvicorn
 from starlette.routing import Route
 
 from praxis_fast.api.access.access import Access
+from praxis_fast.api.access.proxies import Proxies
 from praxis_fast.api.access.rights import EVENTS
 from praxis_fast.api.app import STREAM_PATHS, Door, upgrade_required
 from praxis_fast.api.gateway import EventGateway
@@ -83,7 +84,11 @@ def event_lifespan(bus: EventBus, **options: Any) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[Mapping[str, Any]]:
         async with event_gateway(bus, **options) as gateway:
-            with _Departure(gateway):
+            server = _server_around()
+            if server is not None and server.config.proxy_headers:
+                trusted = server.config.forwarded_allow_ips
+                gateway.access.proxies = Proxies(trusted)
+            with _Departure(gateway, server):
                 yield {STATE_KEY: gateway}
 
     return lifespan
@@ -106,6 +111,13 @@ class _EventStreams:
         await Door(gateway.streams, gateway.access, EVENTS)(scope, receive, send)
 
 
+def _server_around() -> uvicorn.Server | None:
+    """The uvicorn that runs the lifespan, if it is one."""
+    # It handles signals by a method of its server, before the lifespan begins.
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
+
+
 class _Departure:
     """Stands among uvicorn's connections to hear when the server begins to leave.
 
@@ -113,13 +125,11 @@ class _Departure:
     lifespan: each would wait for the other for ever. Other servers are left alone.
     """
 
-    def __init__(self, gateway: EventGateway) -> None:
+    def __init__(self, gateway: EventGateway, server: uvicorn.Server | None) -> None:
         self._gateway = gateway
         self._ending: asyncio.Task[None] | None = None
-        # uvicorn handles signals by a method of its server, before the lifespan begins.
-        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
         self._connections: set[Any] = set()
-        if isinstance(server, uvicorn.Server):
+        if server is not None:
             self._connections = server.server_state.connections
 
     def __enter__(self) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from praxis_fast.api.access.credentials import Shown
+    from praxis_fast.api.access.proxies import Proxies
     from praxis_fast.events.access.policy import EventPolicy
     from praxis_fast.events.filter import EventFilter
 
@@ -153,6 +154,8 @@ class Access:
         """Hears why a changed file changes nothing."""
         self.on_change: list[Callable[[], None]] = []
         """Called when who may do what has changed."""
+        self.proxies: Proxies | None = None
+        """Who may say in a header for whom it asks; without them nobody may."""
         self.denied = {401: 0, 403: 0, 429: 0}
         """How many requests were refused for their credentials, by status."""
 
@@ -176,11 +179,20 @@ class Access:
         One that may change is neither: `admit` looks further. `known` is who an
         application around us says it is.
         """
+        address = visit.client
+        if self.proxies is not None:
+            visit = replace(
+                visit, client=self.proxies.client_of(address, visit.headers)
+            )
         verdict = self._refuse_foreign(visit) or known or self._identify(visit)
         if isinstance(verdict, Principal):
             verdict = self._check_standing(visit, verdict)
-        if isinstance(verdict, Refusal) and verdict.reason and not verdict.may_change:
-            self._tell(visit, verdict)
+        if isinstance(verdict, Refusal):
+            if verdict.reason and not verdict.may_change:
+                self._tell(visit, verdict)
+        elif visit.client != address:
+            # Its connection will not tell it again.
+            verdict = replace(verdict, address=visit.client)
         return verdict
 
     async def admit(

@@ -50,8 +50,8 @@ class Revision:
     def __call__(self, client: Watching) -> Verdict:
         """What became of whom the client is."""
         principal = client.principal
-        if self._access.policy.asks_for_address:
-            # It may not have mattered when the client came.
+        if principal.address is None and self._access.policy.asks_for_address:
+            # It did not matter when the client came.
             principal = replace(principal, address=client.address)
         if principal not in self._verdicts:
             self._verdicts[principal] = self._judge(principal)
