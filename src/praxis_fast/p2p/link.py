@@ -422,13 +422,14 @@ class Link(asyncio.BufferedProtocol):
         if self._is_dead:
             return
         owner = self._owner
-        plain = owner.plain_buffer
         try:
-            size = self._noise.receive_into(owner.read_buffer[:nbytes], plain)
+            plaintext = self._noise.receive_into(
+                owner.read_buffer, nbytes, owner.plain_buffer
+            )
         except ProtocolError as error:
             self._fail(error)
         else:
-            self.receive(plain[:size])
+            self.receive(plaintext)
             if nbytes == READ_BUFFER and not self._is_dead:
                 self._give_way()
 

@@ -92,20 +92,20 @@ class NoiseTransport:
             raise
         return plaintexts
 
-    def receive_into(self, data: memoryview, buf: memoryview) -> int:
-        """Like `receive_data`, side by side in the buffer; returns their size.
+    def receive_into(self, data: memoryview, total: int, buf: memoryview) -> memoryview:
+        """Like `receive_data` of the first `total` bytes, side by side in the buffer.
 
-        The buffer must have room for all that is `pending` and given. What `_cut` does
-        is done here once more: most messages are small, and each would pay for it.
+        Returns that part of the buffer, which must have room for all that is `pending`
+        and given. What `_cut` does is done here once more, and no slice is made twice:
+        most messages are small and come alone, and each would pay for it.
         """
-        total = len(data)
         if self._is_dead or len(buf) < len(self._buf) + total:
             self._check_receive(total, len(buf))
         decrypt_into = self._receiver.decrypt_into
         pos = end = 0
         try:
             if self._buf:
-                message, pos = self._complete(data)
+                message, pos = self._complete(data[:total])
                 if message is not None:
                     end = len(message) - TAG_SIZE
                     decrypt_into(message, buf[:end])
@@ -118,13 +118,16 @@ class NoiseTransport:
                     break
                 pos = first + size
                 start, end = end, end + size - TAG_SIZE
-                decrypt_into(data[first:pos], buf[start:end])
+                plaintext = buf[start:end]
+                decrypt_into(data[first:pos], plaintext)
+                if pos == total and not start:
+                    return plaintext
         except NoiseError:
             self._die()
             raise
         if pos < total:
-            self._buf += data[pos:]
-        return end
+            self._buf += data[pos:total]
+        return buf[:end]
 
     def receive_eof(self) -> None:
         """NoiseError when the end came inside a message."""
