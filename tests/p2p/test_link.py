@@ -11,7 +11,7 @@ import pytest
 from praxis_fast.errors import ConnectionLostError, NegotiationError, NetworkError
 from praxis_fast.limits import KIB, MIB, ConnectionLimits, Limits
 from tests.p2p import raw_peer as raw
-from tests.p2p.network import ECHO, eventually, key, make, pair, running
+from tests.p2p.network import ECHO, PATIENCE, eventually, key, make, pair, running
 from tests.p2p.raw_peer import RawPeer
 
 if TYPE_CHECKING:
@@ -51,6 +51,25 @@ async def test_open_streams_may_end_when_the_peer_goes_away_in_peace() -> None:
         await eventually(lambda: heard.disconnected)
         assert heard.disconnected == [(RAW_ID, "the peer went away")]
         assert not [kind for kind, *_ in heard.errors if kind == "muxer"]
+        await peer.close()
+
+
+async def test_a_dialer_that_waits_for_our_header_gets_it() -> None:
+    host = make(1)
+    async with running(host):
+        peer = await RawPeer.connect(host.addrs[0])
+        header = raw.line("/multistream/1.0.0")
+        async with asyncio.timeout(PATIENCE):
+            assert await peer.reader.readexactly(len(header)) == header
+        await peer.close()
+
+
+async def test_a_handlers_first_words_leave_in_the_frame_of_the_agreement() -> None:
+    host = make(1)
+    async with running(host):
+        peer = await RawPeer.dial(host.addrs[0])
+        peer.say(raw.opening(1) + raw.data(1, raw.proposal(ECHO) + b"one"))
+        await peer.hear(raw.proposal(ECHO) + b"one")
         await peer.close()
 
 

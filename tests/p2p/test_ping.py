@@ -46,6 +46,22 @@ async def test_an_idle_ping_stream_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
         assert not heard.errors
 
 
+async def test_pings_put_the_end_of_an_idle_stream_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ping, "IDLE_TIMEOUT", 1.0)
+    monkeypatch.setattr(ping, "RENEWAL", 0.1)
+    async with (
+        pair() as (first, second),
+        await first.open_stream(second.peer_id, [ping.PING]) as stream,
+    ):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.5
+        while loop.time() < end:
+            assert await ping.measure(stream) > 0
+            await asyncio.sleep(0.01)
+
+
 async def test_a_wrong_or_missing_answer_is_an_error() -> None:
     async def lie(stream: Stream) -> None:
         await stream.read_exactly(32)
