@@ -82,6 +82,17 @@ def multiplex(core: SimpleNamespace) -> None:
         server.data_to_send()
 
 
+def pile_up(core: SimpleNamespace) -> None:
+    """More writes than a stream keeps room for: sent, reset, and left behind."""
+    session = core.YamuxSession(client=True)
+    numbers = [session.open_stream() for _ in range(3)]
+    for _ in range(2):
+        session.data_to_send()
+        for number in numbers * 20:
+            session.send_data(number, b"abc")
+    session.reset_stream(numbers[0])
+
+
 def match(core: SimpleNamespace) -> None:
     matcher = core.Matcher()
     matcher.add("a", EventFilter(event_types={"task.*"}, required_tags={"x"}))
@@ -249,7 +260,7 @@ BAD_FRAMES = [
     [Frame(WINDOW, RST, 77, 0) for _ in range(300)],
     [Frame(WINDOW, (SYN, RST)[i & 1], 1 + (i & ~1), 0) for i in range(90)],
 ]
-SCENARIOS = [split, multiplex, match, fan_out, send]
+SCENARIOS = [split, multiplex, pile_up, match, fan_out, send]
 SCENARIOS += [split_in_vain, multiplex_in_vain, match_in_vain, fan_out_in_vain]
 
 
