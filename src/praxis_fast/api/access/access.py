@@ -209,9 +209,9 @@ class Access:
 
     def friend(self, visit: Visit) -> str | None:
         """The origin of the page that asks, when it may ask us at all."""
-        if self._refuse_foreign(visit) is not None:
-            return None
-        return next(iter(header_values(visit.headers, b"origin")), None)
+        origins = header_values(visit.headers, b"origin")
+        is_welcome = origins and self._refuse_foreign(visit) is None
+        return origins[0] if is_welcome else None
 
     def rights(self, principal: Principal) -> frozenset[str]:
         """What somebody may do."""
