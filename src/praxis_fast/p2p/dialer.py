@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from praxis_fast.p2p.dial import Target
-    from praxis_fast.p2p.link import Link, LinkOwner
+    from praxis_fast.p2p.link import Link
+    from praxis_fast.p2p.link_owner import LinkOwner
     from praxis_fast.p2p.resources import Resources
     from praxis_fast.wire.multiaddr import Multiaddr
     from praxis_fast.wire.peer_id import PeerID

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from praxis_fast.core import (
     DataReceived,
@@ -40,8 +40,10 @@ from praxis_fast.errors import (
     StreamResetError,
     YamuxError,
 )
+from praxis_fast.p2p.alarm import Alarm
 from praxis_fast.p2p.channel import Channel
 from praxis_fast.p2p.duties import Duties
+from praxis_fast.p2p.openers import Openers
 from praxis_fast.p2p.stream import Stream
 from praxis_fast.wire.multistream import MultistreamInitiator, MultistreamResponder
 from praxis_fast.wire.noise_transport import LENGTH_SIZE, MAX_MESSAGE
@@ -49,14 +51,11 @@ from praxis_fast.wire.noise_transport import LENGTH_SIZE, MAX_MESSAGE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from praxis_fast.limits import Limits
-    from praxis_fast.p2p.duties import Handler, Work
-    from praxis_fast.p2p.observers import Observers
-    from praxis_fast.p2p.pool import Pool
+    from praxis_fast.p2p.duties import Work
+    from praxis_fast.p2p.link_owner import LinkOwner
     from praxis_fast.p2p.resources import Slot
-    from praxis_fast.p2p.upgrading import Upgrading
     from praxis_fast.wire.keys import PublicKey
-    from praxis_fast.wire.noise import NoiseTransport, StaticKey
+    from praxis_fast.wire.noise import NoiseTransport
     from praxis_fast.wire.peer_id import PeerID
 
 # One read takes at most this much from the socket; two full Noise messages. With what
@@ -81,43 +80,14 @@ GONE = "the peer went away"
 LINGER = 1.0
 
 
-class LinkOwner(Protocol):
-    """What a link needs from the host it belongs to."""
-
-    static_key: StaticKey
-    peer_id: PeerID
-    limits: Limits
-    handlers: dict[str, Handler]
-    observers: Observers
-    read_buffer: memoryview
-    plain_buffer: memoryview
-    pool: Pool
-    spares: list[bytearray]
-
-    def clock(self) -> float:
-        """Monotonic seconds."""
-
-    def on_secured(self, link: Link) -> None:
-        """The peer has proven who it is and streams may be opened."""
-
-    def on_ended(self, link: Link, reason: str) -> None:
-        """A secured link carries nothing any more; called once."""
-
-    def on_memory_short(self) -> None:
-        """The pool is over its limit."""
-
-    def on_gone(self, connection: Link | Upgrading) -> None:
-        """The connection's socket is closed, or another's, and its tasks are done."""
-
-
 class Link(asyncio.BufferedProtocol):
     """One secured connection to a peer; see the module for how bytes go through it."""
 
     __slots__ = (
         "_agreeing",
+        "_alarm",
         "_channel",
         "_crowd",
-        "_deadline",
         "_drained",
         "_duties",
         "_fence",
@@ -136,7 +106,6 @@ class Link(asyncio.BufferedProtocol):
         "_session",
         "_slot",
         "_streams",
-        "_timer",
         "_transport",
         "address",
         "held",
@@ -202,9 +171,8 @@ class Link(asyncio.BufferedProtocol):
         self._agreeing: dict[int, float] = {}  # inbound, negotiating: until when
         self._fresh: list[Stream] = []  # opened by the peer in this read
         self._crowd: deque[Stream] = deque()  # writers waiting for the socket
-        self._openers: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0  # when the timer runs
+        self._openers = Openers()
+        self._alarm = Alarm(owner.clock, self._on_deadline)
         self._linger: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._fence = 0  # pongs still to come before a quiet link is left
@@ -288,14 +256,10 @@ class Link(asyncio.BufferedProtocol):
         while not self._is_dead:
             if self._session.can_open or self._is_peer_gone or self._is_closing:
                 return self._session
-            opener: asyncio.Future[None] = self.loop.create_future()
-            self._openers.append(opener)
             timeout = self._owner.limits.connections.negotiation_timeout
             try:
-                async with asyncio.timeout(timeout):
-                    await opener
-            except TimeoutError:
-                return self._session
+                if not await self._openers.wait(timeout):
+                    return self._session
             finally:
                 self._wake_openers()
         raise ConnectionLostError(f"the link to {self.peer_id} is gone")
@@ -638,12 +602,10 @@ class Link(asyncio.BufferedProtocol):
 
     def _wake_openers(self) -> None:
         """Let the next task open its stream, if it may or never will."""
-        while self._openers and (self._is_dead or self._session.can_open):
-            opener = self._openers.popleft()
-            if not opener.done():
-                opener.set_result(None)
-                if not self._is_dead:
-                    return
+        if self._is_dead:
+            self._openers.wake_all()
+        elif self._session.can_open:
+            self._openers.wake_one()
 
     def _wake_crowd(self) -> None:
         """Let some waiting writers write, in the order they came."""
@@ -666,20 +628,12 @@ class Link(asyncio.BufferedProtocol):
         return first if deadline is None else min(first, deadline)
 
     def _arm(self) -> None:
-        """Have the timer run no later than the next deadline."""
+        """Have the alarm ring no later than at the next deadline."""
         deadline = None if self._is_dead else self._next_deadline()
-        if deadline is None:
-            return
-        if self._timer is not None:
-            if self._deadline <= deadline:
-                return
-            self._timer.cancel()
-        self._deadline = deadline
-        delay = max(0.0, deadline - self._owner.clock())
-        self._timer = self.loop.call_later(delay, self._on_timer)
+        if deadline is not None and deadline < self._alarm.at:
+            self._alarm.set(deadline)
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_deadline(self) -> None:
         if self._is_dead:
             return
         now = self._owner.clock()
@@ -747,8 +701,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._say_goodbye()
         self._is_dead = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._close_transport(linger)
         self._session.receive_eof()
         lost = ConnectionLostError(f"the link to {self.peer_id} is gone: {reason}")

@@ -12,11 +12,12 @@ from praxis_fast.errors import (
     NoiseError,
     ProtocolError,
 )
+from praxis_fast.p2p.alarm import Alarm
 from praxis_fast.p2p.link import LINGER, Link
 from praxis_fast.p2p.upgrade import Stage, Upgrade
 
 if TYPE_CHECKING:
-    from praxis_fast.p2p.link import LinkOwner
+    from praxis_fast.p2p.link_owner import LinkOwner
     from praxis_fast.p2p.resources import Slot
     from praxis_fast.wire.peer_id import PeerID
 
@@ -28,6 +29,7 @@ class Upgrading(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_alarm",
         "_expected_peer",
         "_is_over",
         "_linger",
@@ -35,7 +37,6 @@ class Upgrading(asyncio.BufferedProtocol):
         "_ready",
         "_slot",
         "_stage_deadline",
-        "_timer",
         "_transport",
         "_upgrade",
         "_upgrade_deadline",
@@ -70,7 +71,7 @@ class Upgrading(asyncio.BufferedProtocol):
         self._ready: asyncio.Future[Link] = self.loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._stage_deadline = self._upgrade_deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(owner.clock, self._on_deadline)
         self._linger: asyncio.TimerHandle | None = None
         self._is_over = False
 
@@ -168,8 +169,7 @@ class Upgrading(asyncio.BufferedProtocol):
         assert upgrade.remote_key is not None
         assert upgrade.transport is not None
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         link = Link(
             self._owner,
             transport=transport,
@@ -189,11 +189,9 @@ class Upgrading(asyncio.BufferedProtocol):
         link.receive(b"".join(upgrade.leftover))
 
     def _arm(self) -> None:
-        deadline = min(self._stage_deadline, self._upgrade_deadline)
-        delay = max(0.0, deadline - self._owner.clock())
-        self._timer = self.loop.call_later(delay, self._on_timer)
+        self._alarm.set(min(self._stage_deadline, self._upgrade_deadline))
 
-    def _on_timer(self) -> None:
+    def _on_deadline(self) -> None:
         """End the connection if it is late; stages that passed moved the deadline."""
         limits = self._owner.limits.connections
         now = self._owner.clock()
@@ -223,8 +221,7 @@ class Upgrading(asyncio.BufferedProtocol):
         if self._is_over:
             return
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # an inbound one has nobody waiting for it
