@@ -7,6 +7,7 @@ py-libp2p, go-yamux and rust-yamux behave.
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -304,6 +305,27 @@ def test_go_away_waits_behind_queued_data(backend: Any) -> None:
 
 
 # -- frames in -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [7, 100, 65_519])
+def test_frames_of_very_many_streams_find_their_streams(backend: Any, cut: int) -> None:
+    count = 1500
+    limits = MuxerLimits(max_streams=count, max_backlog=count)
+    session = make(backend, limits=limits)
+    ids = [2 * number + 1 for number in range(count)]
+    session.receive_data(b"".join(window(one, flags=SYN) for one in ids))
+    random.Random(cut).shuffle(ids)
+    raw = b"".join(
+        data(one, b"%d" % one) + window(one, 1) + data(2 * count + one, b"late")
+        for one in ids
+    )
+    found: dict[int, bytes] = dict.fromkeys(ids, b"")
+    for start in range(0, len(raw), cut):
+        for event in session.receive_data(raw[start : start + cut]):
+            if isinstance(event, backend.DataReceived):
+                found[event.stream_id] += bytes(event.data)
+    assert found == {one: b"%d" % one for one in ids}
+    assert session.dropped_frames == count
 
 
 @pytest.mark.parametrize(
