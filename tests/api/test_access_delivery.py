@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,10 @@ async def test_bus_1_message_that_waits_is_withheld_from_a_demoted_owner(
     agent.bus.publish("my.open")
     await eventually(lambda: got(receiver)[-1] == "my.open")
     dead: list[Any] = []
-    while not dead:
-        found = await http.get(
-            "/webhooks/hook/deliveries?state=dead", headers=bearer("bob")
-        )
-        dead = found.json()["deliveries"]
+    url, headers = "/webhooks/hook/deliveries?state=dead", bearer("bob")
+    async with asyncio.timeout(20):
+        while not dead:
+            dead = (await http.get(url, headers=headers)).json()["deliveries"]
     assert dead[0]["event_type"] == "my.hidden"
     assert dead[0]["error"] == "its owner may not see it any more"
     assert got(receiver)[seen:] == ["my.open"]

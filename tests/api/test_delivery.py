@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -90,9 +91,10 @@ async def test_webhook_from_registration_to_redrive(
     agent.bus.publish("my.type", task_id="t")
     await eventually(lambda: len(receiver.got) == 2)
     dead: list[Any] = []
-    while not dead:
-        found = await http.get("/webhooks/mine/deliveries?state=dead&limit=5")
-        dead = found.json()["deliveries"]
+    async with asyncio.timeout(20):
+        while not dead:
+            found = await http.get("/webhooks/mine/deliveries?state=dead&limit=5")
+            dead = found.json()["deliveries"]
     assert (dead[0]["response_code"], dead[0]["seq"]) == (400, 2)
     receiver.status = 200
     redriven = await http.post("/webhooks/mine/redrive")
@@ -127,8 +129,9 @@ async def test_metrics_and_stats_tell_of_webhooks_and_audit(
     assert audit is not None
     await eventually(lambda: outbox.counters.attempts == 2)
     # What became of the second is on disk a moment after it is counted.
-    while (await outbox.figures()).oldest:
-        pass
+    async with asyncio.timeout(20):
+        while (await outbox.figures()).oldest:
+            pass
     await http.get("/audit/verify")
     told = values((await http.get("/metrics")).text)
     for name, value in {

@@ -258,7 +258,7 @@ async def test_db_3_journal_that_is_not_written_is_told(
         assert await told() == ("healthy", "healthy", False)
 
 
-async def test_rights_count_when_the_past_is_read(
+async def test_bus_1_rights_count_when_the_past_is_read(
     restarts: Restarts, connect: Connect
 ) -> None:
     server = await restarts.start()

@@ -248,6 +248,7 @@ def test_sse_1_line_ends_in_data_are_framed() -> None:
     assert pack(b"{\n1\r\n2\r}", 7) == (
         b"id: e1-7\ndata: {\ndata: 1\ndata: 2\ndata: }\n\n"
     )
+    assert pack(b"1\r2", 7) == b"id: e1-7\ndata: 1\ndata: 2\n\n"
 
 
 def test_sse_1_line_end_in_an_id_is_refused() -> None:
