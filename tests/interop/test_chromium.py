@@ -154,6 +154,25 @@ async def test_ws_9_a_page_comes_back_to_the_exact_continuation(
     assert "gap" not in notes
 
 
+async def test_ws_9_a_page_waits_for_an_agent_that_is_away(
+    tab: Tab, bus: EventBus
+) -> None:
+    async with EventServer(bus, port=0) as server:
+        await tab.open(f"{server.url}/health")
+        await follow(tab, server, "EventSource")
+        await clients(server, 1)
+        bus.publish("page.tick")
+        await tab.until("told.length == 1")
+    # Chromium has asked once and found nobody.
+    await tab.until("notes.filter((note) => note === 'lost').length == 2")
+    async with EventServer(bus, port=server.port) as server:
+        await clients(server, 1)
+        bus.publish("page.tick")
+        await tab.until("told.length == 2")
+    assert await tab.run("return told.map((event) => event.id)") == ["e1-1", "e1-2"]
+    assert "closing" in await tab.run("return notes")
+
+
 @pytest.mark.parametrize("way", ["EventSource", "WebSocket"])
 async def test_ws_3_events_of_any_size_and_text_arrive_whole(
     tab: Tab, server: EventServer, site: int, way: str
