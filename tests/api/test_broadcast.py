@@ -131,7 +131,7 @@ async def test_ws_8_stuck_receiver_gets_its_gap_when_it_goes_on(
     stuck.is_stuck = False
     broadcast.written(stuck, len(stuck.writes[0]))
     await turn()
-    assert stuck.told == [1, (2, 5, 4), 6, 7, 8]
+    assert stuck.told == [1, (2, 5, 4, "e1"), 6, 7, 8]
 
 
 async def test_ws_8_stuck_receiver_is_expelled_under_disconnect(
@@ -186,7 +186,7 @@ async def test_flush_tells_one_receiver_its_gap_first(
     for _ in range(5):
         bus.publish("a")
     broadcast.flush(receiver)
-    assert receiver.told == [(1, 2, 2), 3, 4, 5]
+    assert receiver.told == [(1, 2, 2, "e1"), 3, 4, 5]
     assert broadcast.counters.dropped == 2
     await turn()
     assert len(receiver.writes) == 1

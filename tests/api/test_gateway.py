@@ -247,6 +247,7 @@ async def test_ws_8_slow_client_gets_its_gap_and_others_never_wait(
             payload = message["payload"]
             assert payload["from"] == expected
             assert payload["dropped"] == payload["to"] - payload["from"] + 1
+            assert payload["epoch"] == "e1"
             gaps += payload["dropped"]
             expected = payload["to"] + 1
         else:

@@ -26,9 +26,9 @@ def test_aliased_shape_adds_event_task_and_data() -> None:
 
 
 def test_gap_frame_is_the_contract_s() -> None:
-    assert payload_of(gap_frame(3, 9, 4)) == {
+    assert payload_of(gap_frame(3, 9, 4, epoch="e1")) == {
         "type": "gap",
-        "payload": {"from": 3, "to": 9, "dropped": 4},
+        "payload": {"from": 3, "to": 9, "dropped": 4, "epoch": "e1"},
     }
 
 
@@ -36,6 +36,7 @@ def test_event_frame_says_a_gap_when_the_event_has_no_json_form() -> None:
     event = Event("x", {"a": object()}, epoch="e", seq=7)
     payload = payload_of(event_frame(event, plain_shape, 1000))["payload"]
     assert (payload["from"], payload["to"], payload["dropped"]) == (7, 7, 1)
+    assert payload["epoch"] == "e"
     assert "not JSON serializable: object" in payload["reason"]
 
 

@@ -282,6 +282,15 @@ def test_a_snapshot_cut_short_is_asked_for_again() -> None:
     assert agent.asked() == ["SUBSCRIBE_EVENTS", "PING"]
 
 
+def test_a_gap_before_any_event_is_a_position() -> None:
+    agent = Agent()
+    agent.start()
+    first = gap(1, 5, 5)
+    first["payload"]["epoch"] = "e"
+    assert agent.tell(first) == [Gap(1, 5, 5)]
+    assert agent.follower.position == "e-5"
+
+
 @pytest.mark.parametrize("broken", [gap(3, 4), reset("r"), event(1, "f")])
 def test_the_present_peers_are_asked_for_after_a_break(broken: dict[str, Any]) -> None:
     agent = agent_with_snapshot()

@@ -105,6 +105,7 @@ class Broadcast:
         # What is encoded in an event's place: the journal has its data encoded.
         self._sealed = sealed or _as_it_is
         self.counters = Counters(*{channel.stages: 0 for channel in channels})
+        self._bus = bus
         self._watch = bus.stopwatch
         self._scheduled_at = 0.0
         self._clock = clock
@@ -165,7 +166,8 @@ class Broadcast:
         if lost is not None:
             channel.stages.dropped += lost[2]
             channel.stages.gaps += 1
-            receiver.deliver(gap_frame(*lost, pack=channel.pack))
+            epoch = self._bus.epoch
+            receiver.deliver(gap_frame(*lost, epoch=epoch, pack=channel.pack))
 
     def remove(self, receiver: Receiver) -> bool:
         """Give a receiver nothing more; False when it was gone already."""
@@ -264,7 +266,9 @@ class Broadcast:
         gaps = channel.fanout.gaps(receiver)
         channel.stages.dropped += sum(dropped for _, _, dropped in gaps)
         channel.stages.gaps += len(gaps)
-        return b"".join(gap_frame(*gap, pack=channel.pack) for gap in gaps) + data
+        epoch, pack = self._bus.epoch, channel.pack
+        frames = [gap_frame(*gap, epoch=epoch, pack=pack) for gap in gaps]
+        return b"".join(frames) + data
 
     def _leave_rest(self, receiver: Receiver, data: bytes) -> None:
         """Hand the transport what was not written, and gaps first."""

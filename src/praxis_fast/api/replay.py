@@ -143,8 +143,8 @@ class Replay:
         first, last = self._position + 1, seq - 1
         if first > last:
             return []
-        pack = self._channel.pack
-        return [gap_frame(first, last, seq - first, pack=pack, reason=LOST)]
+        told = {"epoch": self._journal.epoch, "reason": LOST}
+        return [gap_frame(first, last, seq - first, pack=self._channel.pack, **told)]
 
     def _frame(self, event: Event) -> bytes:
         channel = self._channel

@@ -56,10 +56,16 @@ def websocket_pack(payload: bytes, seq: int) -> bytes:
 
 
 def gap_frame(
-    first: int, last: int, dropped: int, *, pack: Pack = websocket_pack, **more: str
+    first: int,
+    last: int,
+    dropped: int,
+    *,
+    epoch: str,
+    pack: Pack = websocket_pack,
+    **more: str,
 ) -> bytes:
     """Says aloud that a subscriber did not get some of its events."""
-    payload = {**gap_payload(first, last, dropped), **more}
+    payload = {**gap_payload(first, last, dropped), "epoch": epoch, **more}
     return pack(encode({"type": "gap", "payload": payload}), last)
 
 
@@ -76,4 +82,5 @@ def event_frame(
             return pack(payload, event.seq)
         reason = f"event of {len(payload)} bytes, limit {max_bytes}"
     logger.warning("event %s-%s is not sent: %s", event.epoch, event.seq, reason)
-    return gap_frame(event.seq, event.seq, 1, pack=pack, reason=reason)
+    seq, epoch = event.seq, event.epoch
+    return gap_frame(seq, seq, 1, epoch=epoch, pack=pack, reason=reason)

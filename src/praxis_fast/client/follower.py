@@ -244,10 +244,10 @@ class Follower:
             return []
         payload = _payload(message)
         first, last = _number(payload.get("from")), _number(payload.get("to"))
-        if self._seen is not None:
-            if last <= self._seen[1]:
-                return []
-            self._seen = (self._seen[0], last)
+        if self._seen is not None and last <= self._seen[1]:
+            return []
+        epoch = payload.get("epoch") if self._seen is None else self._seen[0]
+        self._move_to(epoch, last)
         self._lacks_snapshot = self._keeps_snapshot
         self._ask_snapshot()
         dropped = _number(payload.get("dropped"))

@@ -368,7 +368,7 @@ class SecurityPayload(TypedDict, total=False):
 
 GapPayload = TypedDict(
     "GapPayload",
-    {"from": int, "to": int, "dropped": int, "reason": str},
+    {"from": int, "to": int, "dropped": int, "epoch": str, "reason": str},
     total=False,
 )
 GapPayload.__doc__ = "Events a subscriber did not get: `dropped` of its own, from - to."
