@@ -93,7 +93,7 @@ def _new_buffer() -> bytearray:
     """A buffer, and the C library made to keep blocks as large as a batch's frames.
 
     It does so once a larger block was let go. Else it gives each batch's memory back to
-    the system and gets it again page by page, which costs as much as the rest of sending.
+    the system and gets it again page by page, which can double the price of sending.
     """
     bytes(2 * BUFFER_SIZE)
     return bytearray(BUFFER_SIZE)
