@@ -51,9 +51,6 @@ cdef extern from "Python.h":
     PyObject *PyList_GET_ITEM(object items, Py_ssize_t index)
     Py_ssize_t PyList_GET_SIZE(object items)
 
-cdef extern from *:
-    void prefetch "__builtin_prefetch"(const void *address, int write)
-
 POLICIES = ("disconnect", "drop_oldest", "coalesce")
 
 cdef enum:
@@ -68,11 +65,6 @@ cdef enum:
     MAX_IDLE_RING = 16
     # Logs without subscribers that may wait to be swept out.
     MAX_DEAD = 64
-    # Groups, their logs and the first subscribers are fetched into the cache so many
-    # groups ahead.
-    GROUPS_AHEAD = 24
-    LOGS_AHEAD = 16
-    SUBS_AHEAD = 8
     # A run is settled by whoever publishes the next frame after so many, or so many
     # bytes: what is put off must not hold the loop, nor much memory, in the end.
     MAX_RUN = 16
@@ -1119,7 +1111,6 @@ cdef class Fanout:
     cdef Log next_log(self, Run run):
         cdef Py_ssize_t at = run.turn
         run.turn += 1
-        look_ahead(run.groups, at)
         return self.find_log(<object> PyTuple_GET_ITEM(run.groups, at))
 
     cdef int append_run(self, Log log, Run run) except -1:
@@ -1525,33 +1516,6 @@ cdef int settle_jobs(object fanout, Job *jobs, Py_ssize_t count, list left) exce
         Py_DECREF(<object> jobs[i].data)
         Py_DECREF(<object> jobs[i].sub)
     return 0
-
-
-cdef inline void look_ahead(tuple groups, Py_ssize_t at) noexcept:
-    """Bring what comes next into the cache: groups, then logs, then subscribers."""
-    cdef Py_ssize_t left = PyTuple_GET_SIZE(groups) - at
-    cdef PyObject *found
-    if left > GROUPS_AHEAD:
-        prefetch(PyTuple_GET_ITEM(groups, at + GROUPS_AHEAD), 0)
-    if left > LOGS_AHEAD:
-        found = known_log(PyTuple_GET_ITEM(groups, at + LOGS_AHEAD))
-        if found != NULL:
-            prefetch(found, 1)
-            prefetch(<char *> found + 64, 1)
-            prefetch(<char *> found + 128, 1)
-    if left > SUBS_AHEAD:
-        found = known_log(PyTuple_GET_ITEM(groups, at + SUBS_AHEAD))
-        if found != NULL and (<Log> found).first != NULL:
-            found = (<Log> found).first
-            prefetch(found, 1)
-            prefetch(<char *> found + 64, 1)
-
-
-cdef inline PyObject *known_log(PyObject *group) noexcept:
-    """The log of a matched group, in whatever fan-out; NULL when unknown."""
-    if type(<object> group) is Group and (<Group> group).log is not None:
-        return <PyObject *> (<Group> group).log
-    return NULL
 
 
 cdef int check_bound(str name, value) except -1:
