@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from praxis_fast import core
+from praxis_fast.benchmarks.awake import awake
 from praxis_fast.benchmarks.notes import Notes
 from praxis_fast.benchmarks.process import BenchError, Process, own_program
 from praxis_fast.benchmarks.rows import Row, Table
@@ -110,7 +111,7 @@ def measure(
 ) -> list[Table]:
     """All pairs in turn, round after round."""
     notes = notes or Notes()
-    with ExitStack() as stack:
+    with awake(), ExitStack() as stack:
         measured = list(_start(pairs, stack, notes))
         for number in range(rounds):
             for one in tuple(measured):
