@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
+from tests.interop.install import BROWSER, DRIVER
+
 # Far more than anything here takes; only a hung test waits as long.
 PATIENCE = 60.0
 
 # What every page of the tests does.
 SCRIPT = (Path(__file__).parent / "page.js").read_text()
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 OPTIONS = (
     "--headless=new",

@@ -19,7 +19,8 @@ from pathlib import Path
 PEERS = Path(__file__).parent / "peers"
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "interop"
-BROWSER = ("chromium", "chromedriver")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -84,7 +85,8 @@ def install(name: str) -> None:
 
 def lacking() -> list[str]:
     """What there must be for the tests of browsers, and is not."""
-    return [tool for tool in BROWSER if shutil.which(tool) is None]
+    tools = {"chromium": BROWSER, "chromedriver": DRIVER}
+    return [name for name, path in tools.items() if path is None]
 
 
 def has_browser() -> bool:
