@@ -42,10 +42,6 @@ PACE: Final = 20_000
 # Turns of many events: their messages have to fit in the clients' kernel buffers.
 CROWDED_TURNS: Final = 4
 
-# A burst to fewer clients is over too soon to be measured alone: several are a sample.
-CROWD: Final = 3000
-MOST_BURSTS: Final = 30
-
 # From publishing until the kernel has the last copy, and until a client has read one.
 AGES: Final = {"last": "age of the last copy", "ages": "age at the client"}
 
@@ -101,15 +97,14 @@ class Measured:
         self.ages: dict[str, list[float]] = {}
         self.costs: dict[int, list[float]] = {}
 
-    def round(self, turns: int, paced: int) -> None:
+    def round(self, bursts: int, turns: int, paced: int) -> None:
         """Everything once."""
-        self.sample(turns, 1)
-        self.sample(min(turns, CROWDED_TURNS), 16)
+        self.sample(bursts, turns, 1)
+        self.sample(bursts, min(turns, CROWDED_TURNS), 16)
         self.pace(paced)
 
-    def sample(self, turns: int, per_turn: int) -> None:
-        """Keep what the server needs for a turn of bursts."""
-        bursts = min(MOST_BURSTS, max(1, CROWD // self._clients))
+    def sample(self, bursts: int, turns: int, per_turn: int) -> None:
+        """Keep what the server needs for a turn of so many bursts."""
         used = self._cpu()
         for _ in range(bursts):
             self.burst(turns, per_turn)
@@ -147,6 +142,7 @@ def measure(
     clients: int = 1000,
     *,
     rounds: int = 5,
+    bursts: int = 1,
     turns: int = 16,
     paced: int = 10,
     notes: Notes | None = None,
@@ -159,7 +155,7 @@ def measure(
             for one in tuple(measured):
                 notes.say(f"round {number + 1} of {rounds}, {one.name}")
                 try:
-                    one.round(turns, paced)
+                    one.round(bursts, turns, paced)
                 except BenchError as error:
                     notes.fail(one.name, error)
                     measured.remove(one)

@@ -50,6 +50,8 @@ class Scale:
     idle: tuple[int, int] = (200, 900)
     """Links and streams left idle."""
     clients: Sequence[int] = (100, 1000)
+    bursts: int = 1
+    """In a sample: one alone is over soon."""
     turns: int = 16
     paced: int = 10
     most_for_all: int = 5000
@@ -65,6 +67,7 @@ SCALES: Final = {
         work=links.Work(dials=10, pings=100),
         idle=(400, 900),
         clients=(100, 1000, 5000, 10_000),
+        bursts=3,
         # Of 70 the latest is the 99th percentile, as often too early as too late.
         paced=70,
         heavy_rounds=5,
@@ -245,6 +248,7 @@ def _sockets(scale: Scale, outside: Outside) -> Iterator[Job]:
             servers,
             clients,
             rounds=scale.heavy_rounds,
+            bursts=scale.bursts,
             turns=max(2, min(scale.turns, 16_000 // clients)),
             paced=max(4, min(scale.paced, 70_000 // clients)),
         )
