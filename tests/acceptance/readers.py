@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from praxis_fast.client import Backoff, EventStream, Gap, Reset, StreamedEvent
+from praxis_fast.errors import ConnectionLostError
 from tests.acceptance.frames import COMPRESSED, TEXT, Frames, decode
 from tests.acceptance.sequence import EPOCH, Choice, Record
 
@@ -224,7 +225,12 @@ class StreamReader(Reader):
 
     async def run(self) -> None:
         while not self.record.is_complete:
-            await self._follow()
+            try:
+                await self._follow()
+            except ConnectionLostError:
+                # Broken at the server's end before it was answered: the first time,
+                # that is for the caller to know.
+                self.reconnects += 1
 
     async def _follow(self) -> None:
         path = self._random.choice(["/events", "/ws", "/events/stream"])
