@@ -120,7 +120,7 @@ def match_anew(matcher: Any, events: Sequence[Event], watch: Stopwatch) -> int:
     return match(matcher, events, watch)
 
 
-class SeedFilter:
+class UpstreamFilter:
     """A filter as upstream have it: sets, looked into one after the other.
 
     They know no globs: these are turned into all type names that fit beforehand.
@@ -152,11 +152,11 @@ class SeedFilter:
 
 
 def ask_all(
-    filters: Sequence[SeedFilter], events: Sequence[Event], watch: Stopwatch
+    filters: Sequence[UpstreamFilter], events: Sequence[Event], watch: Stopwatch
 ) -> int:
     """Upstream's way: every subscriber's filter is asked about every event."""
 
-    def find(event: Event) -> tuple[SeedFilter, ...]:
+    def find(event: Event) -> tuple[UpstreamFilter, ...]:
         return tuple([wanted for wanted in filters if wanted.matches(event)])
 
     return sum(map(len, watch.time(match_all, find, events)))
@@ -175,8 +175,8 @@ def contenders(
         anew = partial(match_anew, matchers["core"], events, watch)
         rivals.append(Contender("core, nothing remembered", anew))
     types = sorted({event.type for event in events})
-    seeds = [SeedFilter(wanted, types) for wanted in filters]
-    loop = partial(ask_all, seeds, events, watch)
+    upstream = [UpstreamFilter(wanted, types) for wanted in filters]
+    loop = partial(ask_all, upstream, events, watch)
     return [*rivals, Contender("upstream Python loop", loop)]
 
 

@@ -1,6 +1,6 @@
 """What the events of this package carry: every key a client of upstream may read.
 
-The keys of reference and seeds stand side by side (`id` and `peer_id`, `addresses` and
+The keys of its parts stand side by side (`id` and `peer_id`, `addresses` and
 `address`, epoch floats and ISO 8601 texts), so that each client finds its own.
 """
 
