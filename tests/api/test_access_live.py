@@ -525,11 +525,26 @@ async def test_bus_1_whom_a_policy_cannot_judge_at_the_door_leaves_nothing_behin
         def filter(self, principal: Principal, wanted: EventFilter) -> EventFilter:
             raise KeyError(principal.name)
 
-    server = await serve(access=Access(policy=Broken()))
+    await assert_leaves_nothing(await serve(access=Access(policy=Broken())))
+
+
+async def test_bus_1_whose_types_a_policy_cannot_judge_leaves_nothing_behind(
+    serve: Callable[..., Any],
+) -> None:
+    class Broken(EventPolicy):
+        def view(self, principal: Principal) -> Any:
+            raise KeyError(principal.name)
+
+    await assert_leaves_nothing(await serve(access=Access(policy=Broken())))
+
+
+async def assert_leaves_nothing(server: HTTPServer) -> None:
+    url = ws_url(server, "/events?types=p2p.*")
     with pytest.raises(websockets.ConnectionClosed):
-        async with websockets.connect(ws_url(server, "/events"), proxy=None) as client:
+        async with websockets.connect(url, proxy=None) as client:
             await client.recv()
     assert server.gateway.clients == 0
+    assert not server.gateway._sockets
 
 
 def test_bus_1_whoever_a_policy_cannot_judge_is_ended_and_nobody_else() -> None:

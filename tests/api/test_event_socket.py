@@ -122,7 +122,8 @@ def enter(
     gateway: EventGateway, path: str = "/events", policy: Any = "drop_oldest"
 ) -> tuple[EventSocket, FakeTransport]:
     transport = FakeTransport()
-    socket = gateway.enter(path, transport, set(), policy)  # type: ignore[arg-type]
+    query = f"policy={policy}"
+    socket = gateway.enter(path, transport, set(), query)  # type: ignore[arg-type]
     return socket, transport
 
 

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from tests.api.conftest import FakeAgent
 
 
+GET: dict[str, Any] = {
+    "type": "http",
+    "method": "GET",
+    "path": "/events/stream",
+    "query_string": b"",
+    "headers": [],
+}
+
+
 async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
@@ -319,14 +328,7 @@ async def test_ws_10_client_that_is_gone_before_it_is_served_leaves_nothing(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/events/stream",
-        "query_string": b"",
-        "headers": [],
-        "extensions": {sse.EXTENSION: {"transport": writer.transport}},
-    }
+    scope = {**GET, "extensions": {sse.EXTENSION: {"transport": writer.transport}}}
     await server.gateway.streams(scope, receive, send)
     assert len(server.gateway.streams) == 0
 
@@ -433,15 +435,8 @@ async def test_ws_10_streams_that_begin_at_the_same_time_count_all(
             statuses.append(message["status"])
             await may_go_on.wait()
 
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/events/stream",
-        "query_string": b"",
-        "headers": [],
-    }
     streams = server.gateway.streams
-    begun = [asyncio.create_task(streams({**scope}, receive, send)) for _ in range(3)]
+    begun = [asyncio.create_task(streams({**GET}, receive, send)) for _ in range(3)]
     await eventually(lambda: len(statuses) == 3)
     assert sorted(statuses) == [200, 503, 503]
     may_go_on.set()

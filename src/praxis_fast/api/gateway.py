@@ -26,11 +26,10 @@ from praxis_fast.api.sse import (
     EventStreams,
     closing_message,
     connection_established,
-    policy_of,
     sse_pack,
 )
 from praxis_fast.api.task_conversation import TaskConversation
-from praxis_fast.api.wanted import Wanted, asides, wanted_of
+from praxis_fast.api.wanted import Wanted, asides, policy_of, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.access.roles import ADMIN
 from praxis_fast.events.encode import encode
@@ -268,7 +267,6 @@ class EventGateway:
         path: str,
         transport: asyncio.Transport,
         connections: set[Any],
-        policy: Policy = "drop_oldest",
         query: str = "",
         *,
         is_deflated: bool = False,
@@ -277,8 +275,8 @@ class EventGateway:
         """Take over a connection right after its handshake.
 
         The client is taken out of `connections` when its own is gone. `query` may have
-        `since`, `shape` and conditions, as the SSE streams. The principal is whom
-        `access` let in; without one it is nobody in particular.
+        `since`, `shape`, `policy` and conditions, as the SSE streams. The principal is
+        whom `access` let in; without one it is nobody in particular.
         """
         principal = principal or self.access.visitor
         channel, welcome, types = self._doors[path]
@@ -286,11 +284,12 @@ class EventGateway:
             channel = self._deflated[channel]
         now = self.now()
         asked = parse_qs(query)
+        policy: Policy = "drop_oldest"
         fault = ""
         try:
             wanted, rejected = wanted_of(asked, types=types, known=self.bus.known_types)
             channel = self.shaped(channel, shape_of(asked))
-            policy = policy_of(asked, policy)
+            policy = policy_of(asked)
         except UsageError as error:
             wanted, rejected, fault = Wanted(), [], str(error)
         conversation = _TALKS.get(path, Conversation)(
@@ -320,14 +319,10 @@ class EventGateway:
         else:
             since = asked.get("since", [""])[0]
             is_chosen = wanted.types is not None and wanted.types is not types
-            hidden = self.hidden(principal, wanted.types) if is_chosen else []
             opening = [] if welcome is None else [welcome()]
+            hidden = self.hidden(principal, wanted.types) if is_chosen else []
             opening += asides(rejected, hidden)
-            try:
-                self._admit(client, opening, conversation.wanted, since)
-            except Exception:  # foreign code judged, and nobody knows the client yet
-                self.forget(client)
-                raise
+            self._admit(client, opening, conversation.wanted, since)
         return client
 
     def _admit(

@@ -34,11 +34,10 @@ from praxis_fast.api.legacy_shapes import shape_of
 from praxis_fast.api.rejoin import count_rejoin
 from praxis_fast.api.replay import Replay
 from praxis_fast.api.responses import error_response
-from praxis_fast.api.wanted import asides, wanted_of
+from praxis_fast.api.wanted import asides, policy_of, wanted_of
 from praxis_fast.errors import UsageError
 from praxis_fast.events.encode import encode
 from praxis_fast.events.event import utc_now
-from praxis_fast.events.mailbox import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -484,16 +483,6 @@ def start() -> dict[str, Any]:
 def body(data: bytes, *, more: bool = True) -> dict[str, Any]:
     """A part of the response."""
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-def policy_of(
-    query: Mapping[str, list[str]], default: Policy = "drop_oldest"
-) -> Policy:
-    """What a client that does not keep up wants to happen."""
-    asked = query.get("policy", [default])[-1]
-    if asked not in POLICIES:
-        raise UsageError(f"policy {asked[:64]!r} is not one of {', '.join(POLICIES)}")
-    return cast("Policy", asked)
 
 
 def since_of(scope: Scope, query: Mapping[str, list[str]]) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from praxis_fast.errors import UsageError
 from praxis_fast.events.event import EventFilter
+from praxis_fast.events.mailbox import POLICIES
 from praxis_fast.events.priority import Priority
 from praxis_fast.events.types import resolve
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
     from praxis_fast.events.filter import TagRule
+    from praxis_fast.events.mailbox import Policy
 
 # What longer lists would cost everybody, one client must not be able to ask for.
 MAX_NAMES = 256
@@ -85,6 +87,14 @@ def wanted_of(
         min_priority=min(map(Priority.parse, priorities)) if priorities else None,
     )
     return wanted, rejected
+
+
+def policy_of(query: Mapping[str, Sequence[str]]) -> Policy:
+    """What shall happen when the client does not keep up. Raises UsageError."""
+    asked = query.get("policy", ["drop_oldest"])[-1]
+    if asked not in POLICIES:
+        raise UsageError(f"policy {asked[:64]!r} is not one of {', '.join(POLICIES)}")
+    return cast("Policy", asked)
 
 
 def asides(rejected: list[str], hidden: list[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import (
     WebSocketsSansIOProtocol,
@@ -21,7 +21,6 @@ from websockets.server import ServerProtocol
 from praxis_fast.api.access.access import Refusal, Visit
 from praxis_fast.api.inbound import QUIET_LOGGER
 from praxis_fast.events.encode import encode
-from praxis_fast.events.mailbox import POLICIES
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from praxis_fast.api.gateway import EventGateway
     from praxis_fast.events.access.principal import Principal
-    from praxis_fast.events.mailbox import Policy
 
 # Where an application's lifespan may put its gateway.
 STATE_KEY = "praxis_fast.gateway"
@@ -213,14 +211,11 @@ class Protocol(asyncio.Protocol):
     ) -> None:
         assert self._transport is not None
         query = visit.query.decode("latin-1")
-        asked = parse_qs(query).get("policy", [""])[-1]
-        policy = cast("Policy", asked if asked in POLICIES else "drop_oldest")
         connections = cast("set[Any]", self._server_state.connections)
         client = gateway.enter(
             visit.path,
             self._transport,
             connections,
-            policy,
             query,
             is_deflated=is_deflated,
             principal=principal,
